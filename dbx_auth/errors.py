@@ -1,0 +1,86 @@
+"""The ways it can fail, each with an exit code, an error code and a hint.
+
+    AuthError
+    ├── Refused                  1  REFUSED          the server, or a rule of ours, said no
+    ├── UsageError               2  USAGE            the command line does not fit together
+    ├── LoginRequired            4  UNAUTHENTICATED  a person must log in
+    │   └── NotConfigured                            every source was asked; carries the attempts
+    ├── ConfigError              5  CONFIG           a file or setting is unusable
+    └── Temporary                6  TEMPORARY        network, lock, 429 or 5xx: retrying may help
+
+`Unavailable` stands apart: a source raises it to say "not me, ask the next", and it never leaves `resolve`.
+Messages are lower-case, have no final period, and never hold a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Attempt(NamedTuple):
+    """What happened when a source was asked.
+
+    `outcome` is `used`, `unavailable`, `failed` or `not asked`.
+    """
+
+    auth_type: str
+    outcome: str
+    reason: str
+
+
+class AuthError(Exception):
+    """Something said no. `hint`, when there is one, is a command or a setting that can be pasted."""
+
+    exit_code = 1
+    error_code = "REFUSED"
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Refused(AuthError):
+    """The server, or a rule of ours, said no, and asking again will not help."""
+
+
+class UsageError(AuthError):
+    """The flags and arguments given do not fit together."""
+
+    exit_code = 2
+    error_code = "USAGE"
+
+
+class LoginRequired(AuthError):
+    """A person has to log in; no amount of retrying will help."""
+
+    exit_code = 4
+    error_code = "UNAUTHENTICATED"
+
+
+class NotConfigured(LoginRequired):
+    """Every source was asked and none had a token; `attempts` tells the whole tale."""
+
+    def __init__(self, message: str, attempts: Sequence[Attempt], *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.attempts = tuple(attempts)
+
+
+class ConfigError(AuthError):
+    """A file or a setting is unusable; nothing was changed."""
+
+    exit_code = 5
+    error_code = "CONFIG"
+
+
+class Temporary(AuthError):
+    """The network, a lock or a busy server is in the way; the same command may work in a while."""
+
+    exit_code = 6
+    error_code = "TEMPORARY"
+    retryable = True
+
+
+class Unavailable(Exception):
+    """A source's settings are absent: not a failure, ask the next one."""

@@ -1,0 +1,348 @@
+"""The only door out: environment, home, clock, HTTP, browser, terminal.
+
+Everything else in the package is handed a `World` and asks it. Tests pass one made of parts they control; the parts
+here are the real ones. What differs between Linux, macOS and Windows about the outside is in this file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import __version__
+from .errors import AuthError, ConfigError, Refused, Temporary
+
+if TYPE_CHECKING:
+    import ssl
+
+USER_AGENT = f"dbx-auth/{__version__}"
+MEBIBYTE = 1 << 20
+
+
+class Response(NamedTuple):
+    """What a server answered: `status`, `headers` (names in lower case) and the whole `body` in bytes."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object; raises Refused when it is anything else (HTML of a login page, say)."""
+        import json
+
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            return value
+        what = "nothing" if not self.body.strip() else "something that is not a JSON object"
+        raise Refused(
+            f"{self.url} answered {self.status} with {what}",
+            hint="check that the host is a Databricks workspace: dbx-auth status --offline",
+        )
+
+
+class Http:
+    """One request at a time, with a deadline that holds whatever the far side does.
+
+    The exchange runs in a daemon thread, because a name lookup and a server that drips one byte at a time both
+    defeat socket timeouts. Redirects are never followed, and bodies are capped.
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def __call__(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        budget: float = 30.0,
+        limit: int = MEBIBYTE,
+    ) -> Response:
+        """Send a request and return the whole answer, whatever its status.
+
+        `form` is sent URL-encoded, `budget` is the seconds that everything may take, `limit` the bytes a body may
+        have. Raises Temporary when no answer came, Refused when the answer is too large or the certificate bad,
+        ConfigError when a proxy or CA setting is unusable.
+        """
+        import threading
+
+        import httpx  # noqa: F401  imported here so that the thread never is in the middle of it when time is up
+
+        answers: list[Response | BaseException] = []
+
+        def exchange() -> None:
+            try:
+                answers.append(self._exchange(method, url, headers or {}, form, budget, limit))
+            except BaseException as error:
+                answers.append(error)
+
+        thread = threading.Thread(target=exchange, name=f"{method} {url}", daemon=True)
+        thread.start()
+        thread.join(budget)
+        if not answers:
+            raise _silent(url, budget)
+        answer = answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        form: Mapping[str, str] | None,
+        budget: float,
+        limit: int,
+    ) -> Response:
+        import httpx
+
+        plain = url.startswith("http://")  # hosts.canonical lets that through for loopback only
+        deadline = time.monotonic() + budget
+        try:
+            client = httpx.Client(
+                timeout=httpx.Timeout(budget, connect=min(budget, 5.0)),
+                trust_env=not plain,
+                verify=_tls(self._env, plain),
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "application/json"},
+            )
+        except (ValueError, ImportError, httpx.InvalidURL) as error:
+            raise ConfigError(
+                "the proxy settings of the environment cannot be used (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)",
+                hint="set them to a URL such as http://proxy.example:8080, or unset them",
+            ) from error
+        with client:
+            try:
+                with client.stream(method, url, headers=dict(headers), data=form) as answer:
+                    body = bytearray()
+                    for piece in answer.iter_raw():
+                        body += piece
+                        if len(body) > limit:
+                            raise Refused(f"{url} answered with more than {limit} bytes; nothing of it was used")
+                        if time.monotonic() > deadline:
+                            raise _silent(url, budget)
+                    return Response(url, answer.status_code, dict(answer.headers), bytes(body))
+            except httpx.TimeoutException as error:
+                raise _silent(url, budget) from error
+            except httpx.TransportError as error:
+                raise _unreachable(url, error) from error
+
+
+def _silent(url: str, budget: float) -> Temporary:
+    return Temporary(f"no complete answer from {url} within {budget:g} s", hint="try again, or check the network")
+
+
+def _unreachable(url: str, error: Exception) -> AuthError:
+    reason = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return Refused(
+            f"the certificate of {url} is not trusted: {reason}",
+            hint="export SSL_CERT_FILE=/path/to/your/company-ca.pem",
+        )
+    return Temporary(f"cannot reach {url}: {reason}", hint="check the network and the host, then try again")
+
+
+def _tls(env: Mapping[str, str], plain: bool) -> ssl.SSLContext:
+    import ssl
+
+    if plain:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and spares 40 ms of loading the machine's CAs
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if path := env.get(name):
+            try:
+                return ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ConfigError(
+                    f"the CA file of {name} cannot be used: {path}: {error}", hint=f"correct or unset {name}"
+                ) from error
+    import truststore
+
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _silence(text: str) -> None:
+    """Say nothing."""
+
+
+def _log(text: str) -> None:
+    """A warning of the library goes where the program sends its logs."""
+    import logging
+
+    logging.getLogger("dbx_auth").warning("%s", text)
+
+
+def _no_waiting(what: str, seconds: float) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The outside, as this process may see it.
+
+    `env` and `home` are data; the rest are callables: `now` (epoch seconds), `monotonic` and `sleep` (seconds),
+    `http` (see `Http`), `open_url` (True when a browser was started), `warn` (something the user should know),
+    `note` (what `-v` shows), `waiting` (a context manager told what we wait for and how many seconds at most).
+    """
+
+    env: Mapping[str, str]
+    home: str
+    platform: str = sys.platform
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    http: Callable[..., Response] = field(default_factory=lambda: Http(os.environ))
+    open_url: Callable[[str], bool] = lambda url: False
+    warn: Callable[[str], None] = _log
+    note: Callable[[str], None] = _silence
+    waiting: Callable[[str, float], AbstractContextManager[None]] = _no_waiting
+
+    @classmethod
+    def system(cls) -> World:
+        """The real one, for a library: it never writes to the terminal and never opens a browser."""
+        return cls(env=os.environ, home=os.path.expanduser("~"))
+
+    @classmethod
+    def terminal(cls, *, verbose: bool = False) -> World:
+        """The real one, for the command line: warnings and waiting go to stderr, a browser may be opened."""
+        shown = sys.stderr.isatty()
+        return cls(
+            env=os.environ,
+            home=os.path.expanduser("~"),
+            open_url=open_browser,
+            warn=lambda text: tell(f"dbx-auth: warning: {text}"),
+            note=(lambda text: tell(f"dbx-auth: {text}")) if verbose else _silence,
+            waiting=_countdown if shown else _no_waiting,
+        )
+
+    @property
+    def config_file(self) -> str:
+        """Where the profiles are: DATABRICKS_CONFIG_FILE, else `~/.databrickscfg`."""
+        return self.expand(self.env.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg")
+
+    @property
+    def data_dir(self) -> str:
+        return self._own_dir("DBX_AUTH_DATA_DIR", "XDG_DATA_HOME", ".local/share", "user_data_dir")
+
+    @property
+    def config_dir(self) -> str:
+        return self._own_dir("DBX_AUTH_CONFIG_DIR", "XDG_CONFIG_HOME", ".config", "user_config_dir")
+
+    @property
+    def cache_dir(self) -> str:
+        return self._own_dir("DBX_AUTH_CACHE_DIR", "XDG_CACHE_HOME", ".cache", "user_cache_dir")
+
+    def _own_dir(self, override: str, xdg: str, fallback: str, platformdirs_name: str) -> str:
+        if path := self.env.get(override):
+            return self.expand(path)
+        if self.platform in ("darwin", "win32"):
+            import platformdirs
+
+            return str(getattr(platformdirs, platformdirs_name)("dbx-auth", appauthor=False))
+        # platformdirs answers the same here (a test holds it to that), but its import costs half as much as Python.
+        base = self.env.get(xdg, "").strip()
+        return os.path.join(base if os.path.isabs(base) else os.path.join(self.home, fallback), "dbx-auth")
+
+    def expand(self, path: str) -> str:
+        """`path` with a leading `~` replaced by this world's home."""
+        return os.path.join(self.home, path[2:]) if path.startswith(("~/", "~\\")) else path
+
+    def shorten(self, path: str) -> str:
+        """`path` as a person would write it, with `~` for home."""
+        inside = path.startswith(self.home + os.sep) and len(self.home) > 1
+        return "~" + path[len(self.home) :] if inside else path
+
+
+def tell(text: str) -> None:
+    """Write a line of conversation to stderr, never to stdout; harmless whatever a server put into it."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """`text` with everything but newlines and visible characters removed.
+
+    Escape sequences, C1 controls, carriage returns and bidirectional overrides could forge lines or drive the
+    terminal (git CVE-2024-52005 is one such case).
+    """
+    return "".join(c for c in text if c == "\n" or c.isprintable())
+
+
+@contextmanager
+def _countdown(what: str, seconds: float) -> Iterator[None]:
+    """Show what we wait for and how long is left, once it takes longer than a blink; erase it afterwards."""
+    import threading
+
+    done = threading.Event()
+    plain = os.environ.get("TERM", "dumb") == "dumb"
+
+    def show() -> None:
+        end = time.monotonic() + seconds
+        if done.wait(0.4):
+            return
+        if plain:
+            tell(f"{what} (up to {seconds:.0f} s)")
+            return
+        while not done.is_set():
+            sys.stderr.write(f"\r\x1b[2K{printable(what)} … {max(0, end - time.monotonic()):.0f} s left")
+            sys.stderr.flush()
+            done.wait(1)
+        sys.stderr.write("\r\x1b[2K")
+        sys.stderr.flush()
+
+    thread = threading.Thread(target=show, name="countdown", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def open_browser(url: str) -> bool:
+    """Start the person's browser on `url` and return at once; False when there is none to start.
+
+    BROWSER is honoured as the Databricks CLI does: `none` starts nothing, anything else is a command that gets the
+    URL as its last argument, never through a shell. The child does not inherit stdout, where the data goes.
+    """
+    import shlex
+    import shutil
+    import subprocess
+
+    command = os.environ.get("BROWSER", "")
+    if command == "none":
+        return False
+    if command:
+        argv = [*shlex.split(command.split(os.pathsep)[0], posix=sys.platform != "win32"), url]
+    elif sys.platform == "win32":
+        os.startfile(url)  # noqa: S606  the system's own way, no shell
+        return True
+    elif sys.platform == "darwin":
+        argv = ["open", url]
+    elif os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "WSL_DISTRO_NAME" in os.environ:
+        opener = next(filter(shutil.which, ("wslview", "xdg-open", "x-www-browser", "firefox", "chromium")), None)
+        if opener is None:
+            return False
+        argv = [opener, url]
+    else:
+        return False
+    quiet = subprocess.DEVNULL
+    try:
+        subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)  # noqa: S603
+    except OSError:
+        return False
+    return True
