@@ -13,12 +13,13 @@ FLOOR = 40.0
 """Seconds of life below which a token is not handed out: the server refuses 30 s or less, and a request takes time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Token:
     """An access token, what kind it is, until when it lives and who gave it.
 
-    `expires_at` is in epoch seconds, None for a token that does not expire. The value is left out of repr and
-    str, so that printing a token by accident shows nothing.
+    `expires_at` is in epoch seconds, None for a token that does not expire; `refreshable` says whether we can get
+    the next one without a person. The value is left out of repr and str, so that printing a token by accident shows
+    nothing.
     """
 
     value: str = field(repr=False)
@@ -27,6 +28,7 @@ class Token:
     origin: str = ""
     host: str = ""
     token_type: str = "Bearer"
+    refreshable: bool = False
 
     def life(self, now: float) -> float:
         """Seconds left at `now` (epoch seconds); infinite for a token that does not expire."""
@@ -36,3 +38,69 @@ class Token:
     def headers(self) -> Mapping[str, str]:
         """What a request to the workspace must carry."""
         return {"Authorization": f"{self.token_type} {self.value}"}
+
+    @property
+    def subject(self) -> str:
+        """Something that stays the same for one identity and tells nothing of the secret.
+
+        A JWT names its subject (RFC 7519, 4.1.2); for any other token it is a hash, so a new token is a new one.
+        """
+        import hashlib
+
+        parts = self.value.split(".")
+        if len(parts) == 3 and (subject := _claims(parts[1]).get("sub")):
+            return str(subject)
+        return hashlib.sha256(self.value.encode()).hexdigest()
+
+
+def _claims(part: str) -> dict[str, object]:
+    """The middle of a JWT, empty when it is none. Nothing is verified: nobody is let in by what it says."""
+    import base64
+    import json
+
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def parse_expiry(value: object) -> float | None:
+    """Epoch seconds of an expiry as the field writes it, or None where it says "never".
+
+    Takes RFC 3339 with nanoseconds, with `Z`, an offset or no zone (then UTC, as the Go SDK reads it), with a space
+    in place of the `T`; epoch seconds and epoch milliseconds, also as strings. A year 1 is Go's zero time: never.
+    Raises ValueError for anything else.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and not value.strip().replace(".", "", 1).isdigit():
+        return _parse_time(value.strip())
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError("an expiry is a time or a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("an expiry is a finite number")
+    return number / 1000 if number > 1e11 else number
+
+
+def _parse_time(text: str) -> float | None:
+    import re
+    from datetime import UTC, datetime
+
+    # datetime takes six digits of a second; Go writes up to nine.
+    moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    if moment.year == 1:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def format_expiry(expires_at: float) -> str:
+    """RFC 3339 in local time with a fraction and an offset: the one form that every Databricks SDK reads rightly.
+
+    The Python SDK drops fraction and offset and takes the rest for local time; the others honour the offset.
+    """
+    from datetime import UTC, datetime
+
+    moment = datetime.fromtimestamp(expires_at, UTC).astimezone()
+    return moment.isoformat(timespec="microseconds")

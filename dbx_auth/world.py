@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
@@ -190,13 +189,13 @@ def _no_waiting(what: str, seconds: float) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """The outside, as this process may see it.
+class World(NamedTuple):
+    """The outside, as this process may see it. (A tuple, because a dataclass takes 1 ms to make, and every call pays.)
 
     `env` and `home` are data; the rest are callables: `now` (epoch seconds), `monotonic` and `sleep` (seconds),
-    `http` (see `Http`), `open_url` (True when a browser was started), `warn` (something the user should know),
-    `note` (what `-v` shows), `waiting` (a context manager told what we wait for and how many seconds at most).
+    `http` (see `Http`), `open_url` (True when a browser was started), `read_line` (what a person types or a script
+    pipes in, empty at the end), `warn` (something the user should know), `note` (what `-v` shows), `waiting` (a
+    context manager told what we wait for and how many seconds at most).
     """
 
     env: Mapping[str, str]
@@ -205,8 +204,9 @@ class World:
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    http: Callable[..., Response] = field(default_factory=lambda: Http(os.environ))
+    http: Callable[..., Response] = Http(os.environ)
     open_url: Callable[[str], bool] = lambda url: False
+    read_line: Callable[[], str] = lambda: ""
     warn: Callable[[str], None] = _log
     note: Callable[[str], None] = _silence
     waiting: Callable[[str, float], AbstractContextManager[None]] = _no_waiting
@@ -224,6 +224,7 @@ class World:
             env=os.environ,
             home=os.path.expanduser("~"),
             open_url=open_browser,
+            read_line=_line_of_stdin,
             warn=lambda text: tell(f"dbx-auth: warning: {text}"),
             note=(lambda text: tell(f"dbx-auth: {text}")) if verbose else _silence,
             waiting=_countdown if shown else _no_waiting,
@@ -280,6 +281,17 @@ def printable(text: str) -> str:
     terminal (git CVE-2024-52005 is one such case).
     """
     return "".join(c for c in text if c == "\n" or c.isprintable())
+
+
+def _line_of_stdin() -> str:
+    """One line from stdin without its newline, empty at the end.
+
+    Reads the file descriptor itself: a daemon thread that sits in `sys.stdin` at exit takes the interpreter down.
+    """
+    line = bytearray()
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        line += byte
+    return line.decode(errors="replace").rstrip("\r")
 
 
 @contextmanager

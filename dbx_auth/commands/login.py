@@ -1,0 +1,155 @@
+"""dbx-auth login: ask what is missing, log in, try the credential, keep it, and name what would win over it."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dbx_auth import hosts, login as logins, profile as profiles, resolve
+from dbx_auth.errors import AuthError, ConfigError, UsageError
+from dbx_auth.profile import Flags, Profile
+from dbx_auth.store import AuthJson
+from dbx_auth.tokens import Token
+from dbx_auth.world import World, tell
+
+from . import Duration, identity
+
+METHODS = {
+    "browser": "in the browser, as yourself",
+    "pat": "with a personal access token",
+    "m2m": "as a service principal, with client id and secret",
+}
+"""The ways to log in, the one for most people first."""
+
+AUTH_TYPES = {"browser": "databricks-cli", "pat": "stored", "m2m": "oauth-m2m"}
+
+
+@click.command()
+@identity()
+@click.option("--method", type=click.Choice(list(METHODS)), help="How; asked for on a terminal, else browser.")
+@click.option("--with-token", is_flag=True, help="Read a personal access token from stdin.")
+@click.option("--client-id", metavar="ID", help="Service principal of --method m2m; its secret comes from stdin.")
+@click.option("--force", is_flag=True, help="Log in anew even if a login works.")
+@click.option("--no-browser", is_flag=True, help="Show the link; the address it ends at may be pasted.")
+@click.option("--timeout", type=Duration(), default=logins.TIMEOUT, show_default=True, help="Wait for the browser.")
+def login(
+    world: World,
+    flags: Flags,
+    method: str | None,
+    with_token: bool,
+    client_id: str | None,
+    force: bool,
+    no_browser: bool,
+    timeout: float,
+) -> None:
+    """Log in, and keep the credential for every program on this machine.
+
+    \b
+    dbx-auth login https://adb-1.2.azuredatabricks.net
+    dbx-auth login --with-token < token.txt
+    printf '%s\\n' ID SECRET | dbx-auth login --method m2m
+    """
+    method = _given_method(method, with_token, client_id)
+    profile = _profile(world, flags)
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    if not (force or with_token) and profile.host and _reuse(profile, method, world):
+        return
+    method = method or (_ask_method() if interactive else "browser")
+    host, account_id = profile.host, profile.value("account_id")
+    if method == "pat":
+        secret = world.read_line() if with_token else _ask_secret("personal access token", "--with-token", interactive)
+        key = logins.with_pat(host, secret, world)
+    elif method == "m2m":
+        client_id = client_id or (click.prompt("client id", err=True) if interactive else world.read_line())
+        secret = _ask_secret("client secret", "", interactive) if interactive else world.read_line()
+        key = logins.with_principal(host, account_id, client_id or "", secret, world)
+    else:
+        scopes = tuple(profile.value("scopes").replace(",", " ").split())
+        key = logins.with_browser(
+            host, account_id, world, tell, scopes=scopes, timeout=timeout, open_browser=not no_browser
+        )
+    user = logins.whoami(key.token, world)
+    logins.save(key, world)
+    tell(f"logged in to {host}{f' as {user}' if user else ''}")
+    _name_what_wins(host, AUTH_TYPES[method], flags, world)
+
+
+def _given_method(method: str | None, with_token: bool, client_id: str | None) -> str | None:
+    implied = "pat" if with_token else "m2m" if client_id else None
+    if method and implied and method != implied:
+        option = "--with-token" if with_token else "--client-id"
+        raise UsageError(f"{option} does not go with --method {method}", hint=f"leave out --method {method}")
+    return method or implied
+
+
+def _profile(world: World, flags: Flags) -> Profile:
+    """The settings with a host in them; a person is asked for one, with the last login as the default.
+
+    A script has to say which host it means.
+    """
+    profile = profiles.load(world, flags)
+    if profile.host and profile.origin("host") != profiles.STORED:
+        return profile
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if profile.host:
+            return profile
+        raise UsageError("no host to log in to", hint="dbx-auth login https://<your workspace>")
+    while True:
+        word = click.prompt("workspace URL", default=profile.host or None, err=True)
+        try:
+            return profiles.load(world, flags._replace(host=hosts.canonical(word).url))
+        except (ConfigError, UsageError) as error:
+            tell(f"{error}\nhint: {error.hint}")
+
+
+def _ask_method() -> str:
+    tell("how do you want to log in?")
+    for number, text in enumerate(METHODS.values(), 1):
+        tell(f"  {number}  {text}")
+    choice = click.prompt("method", type=click.IntRange(1, len(METHODS)), default=1, err=True)
+    return list(METHODS)[choice - 1]
+
+
+def _ask_secret(what: str, option: str, interactive: bool) -> str:
+    """A secret typed blind; it never stands on the command line, where every user of the machine can read it."""
+    if not interactive:
+        raise UsageError(f"no terminal to ask for the {what}", hint=f"dbx-auth login {option} < file")
+    return str(click.prompt(what, hide_input=True, err=True))
+
+
+def _reuse(profile: Profile, method: str | None, world: World) -> bool:
+    """Whether a login that works is there already; if so it becomes the last login, and we say so."""
+    try:
+        found = resolve.token(profile, world)
+        if method and found.auth_type != AUTH_TYPES[method]:
+            return False
+        user = logins.whoami(found, world)
+    except AuthError as error:
+        world.note(f"no login to reuse: {error}")
+        return False
+    _remember(profile, found, world)
+    tell(f"already logged in to {found.host}{f' as {user}' if user else ''}: {found.auth_type}, {found.origin}")
+    tell("hint: dbx-auth login --force logs in anew")
+    return True
+
+
+def _remember(profile: Profile, found: Token, world: World) -> None:
+    """Make a login that rests elsewhere the last login: auth.json points to its profile, and copies no secret."""
+    file = AuthJson(world)
+    entry = next((e for e in file.entries() if e.host == found.host), None)
+    if entry:
+        file.login(entry.fields)
+    elif not found.origin.startswith("env "):
+        file.login({"type": "profile", "profile": profile.name, "host": found.host})
+
+
+def _name_what_wins(host: str, auth_type: str, flags: Flags, world: World) -> None:
+    """Resolve as `token` would from now on, and say so when it does not end at the new login."""
+    try:
+        found = resolve.token(profiles.load(world, flags._replace(host="")), world)
+    except AuthError as error:
+        world.warn(f"but `dbx-auth token` fails with the settings of this shell: {error}")
+        return
+    if (found.host, found.auth_type) != (host, auth_type):
+        world.warn(f"{found.auth_type} ({found.origin}, {found.host}) wins over this login here")

@@ -1,0 +1,116 @@
+"""dbx-auth models: what the workspace serves, for a person, a program or a shell loop."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from dbx_auth import models as model_lists, profile as profiles, resolve
+from dbx_auth.models import Listing, Model
+from dbx_auth.profile import Flags
+from dbx_auth.tokens import Token, format_expiry
+from dbx_auth.world import World, printable, tell
+
+from . import identity, output_option
+
+
+@click.command()
+@identity()
+@click.option("--all", "everything", is_flag=True, help="All endpoints, also those that chat clients cannot use.")
+@click.option("--task", metavar="TASK", help="Only this task, such as llm/v1/embeddings.")
+@click.option("--family", metavar="NAME", help="Only this family, such as claude-sonnet.")
+@click.option("--refresh", is_flag=True, help="Ask the workspace even if the list is younger than 5 minutes.")
+@click.option("--offline", is_flag=True, help="What the catalogue knows, without asking the workspace.")
+@output_option("text", "json", "names")
+def models(
+    world: World,
+    flags: Flags,
+    everything: bool,
+    task: str | None,
+    family: str | None,
+    refresh: bool,
+    offline: bool,
+    form: str,
+) -> None:
+    """List the models that the workspace serves: chat models that can call tools and are ready now."""
+    profile = profiles.load(world, flags)
+    if offline:
+        listing = model_lists.offline(profile.host)
+    else:
+        token = resolve.token(profile, world)
+        listing = model_lists.listing(token.host, _identity(token), token.headers, world, refresh=refresh)
+    shown = model_lists.select(listing.models, everything=everything, task=task, family=family)
+    if form == "json":
+        click.echo(json.dumps(as_json(listing, shown), indent=2))
+    elif form == "names":
+        click.echo("".join(f"{printable(m.id)}\n" for m in shown), nl=False)
+    else:
+        show(listing, shown)
+
+
+def _identity(token: Token) -> str:
+    """Who asks, as far as it can be told without asking: one person's list must not be shown to another."""
+    return f"{token.auth_type} {token.origin} {token.subject}"
+
+
+def as_json(listing: Listing, shown: list[Model]) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "host": listing.host or None,
+        "source": listing.source,
+        "fetched_at": None if listing.fetched_at is None else format_expiry(listing.fetched_at),
+        "models": [model.as_json() for model in shown],
+    }
+
+
+def show(listing: Listing, shown: list[Model]) -> None:
+    """A table on a terminal, aligned columns in a pipe."""
+    if shown and sys.stdout.isatty():
+        from rich.console import Console
+
+        Console(highlight=False).print(table(listing, shown))
+    elif shown:
+        rows = [[m.id, m.family, ",".join(m.apis), can(m), size(m.context)] for m in shown]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        for row in rows:
+            cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
+            click.echo(printable("  ".join([*cells, row[4]]).rstrip()))
+    if not shown:
+        tell("no model to show")
+    hidden = len(listing.models) - len(shown)
+    if hidden:
+        tell(f"{hidden} more with --all")
+
+
+def can(model: Model) -> str:
+    """What a model can do, in a few words."""
+    words = [name for name, fact in (("tools", model.tools), ("reasoning", model.reasoning)) if fact]
+    return ",".join([*words, *(kind for kind in model.input if kind != "text")]) or "-"
+
+
+def size(tokens: int | None) -> str:
+    if tokens is None:
+        return "-"
+    return f"{tokens / 1_000_000:.3g}M" if tokens >= 1_000_000 else f"{tokens // 1000}k"
+
+
+def table(listing: Listing, shown: list[Model]) -> Any:
+    """The list as something rich can print."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, padding=(0, 2), header_style="dim", title_justify="left")
+    for name in ("model", "family", "can", "context", "output", "called through"):
+        grid.add_column(name, justify="right" if name in ("context", "output") else "left", no_wrap=name == "model")
+    family = ""
+    for m in sorted(shown, key=lambda m: (m.family, m.id)):
+        if family and m.family != family:
+            grid.add_row()
+        family = m.family
+        style = "bold" if m.ready else "dim"
+        cells = (m.id, m.family, can(m), size(m.context), size(m.output), ", ".join(m.apis))
+        grid.add_row(*(Text(printable(c), style=style if i == 0 else "") for i, c in enumerate(cells)))
+    return grid

@@ -1,0 +1,54 @@
+"""dbx-auth profiles: the sections of .databrickscfg, and which of them is the default."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from dbx_auth import profile as profile_module
+from dbx_auth.profile import FIELDS
+from dbx_auth.world import World, printable, tell
+
+from . import output_option
+
+
+@click.command()
+@output_option("text", "json")
+@click.pass_obj
+def profiles(world: World, form: str) -> None:
+    """List the profiles of .databrickscfg."""
+    found = listing(world)
+    if form == "json":
+        click.echo(json.dumps({"version": 1, "profiles": found}, indent=2))
+        return
+    if not found:
+        tell(f"{world.shorten(world.config_file)} has no profiles")
+    widths = [max((len(p[key]) for p in found), default=0) for key in ("name", "host")]
+    for p in found:
+        mark = "(default)" if p["default"] else ""
+        line = f"{p['name']:<{widths[0]}}  {p['host']:<{widths[1]}}  {p['auth_type'] or ''}  {mark}"
+        click.echo(printable(line.rstrip()))
+
+
+def listing(world: World) -> list[dict[str, Any]]:
+    """Each profile that names a host or an account; `auth_type` is what it says, or what its settings amount to."""
+    sections = profile_module.read(world)
+    default = sections.pop("__settings__", {}).get("default_profile") or "DEFAULT"
+    return [
+        {
+            "name": name,
+            "host": values.get("host", ""),
+            "account_id": values.get("account_id"),
+            "auth_type": values.get("auth_type") or _method(values),
+            "default": name == default,
+        }
+        for name, values in sections.items()
+        if values.get("host") or values.get("account_id")
+    ]
+
+
+def _method(values: dict[str, str]) -> str | None:
+    methods = {FIELDS[name].method for name in FIELDS.keys() & values.keys() if FIELDS[name].method}
+    return "oauth-m2m" if methods == {"oauth"} else methods.pop() if len(methods) == 1 else None

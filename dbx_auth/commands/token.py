@@ -1,0 +1,33 @@
+"""dbx-auth token: one fresh token on stdout, and nothing else."""
+
+from __future__ import annotations
+
+import click
+
+from dbx_auth import output, profile as profiles, resolve
+from dbx_auth.errors import UsageError
+from dbx_auth.profile import Flags
+from dbx_auth.world import World
+
+from . import Duration, identity, output_option
+
+
+@click.command()
+@identity()
+@click.option("--min-ttl", type=Duration(), metavar="TIME", help="Life the token must have left, such as 15m.")
+@click.option("--force-refresh", is_flag=True, help="Renew the token even if it is fresh.")
+@click.option("--no-refresh", is_flag=True, help="Ask nothing of the network; fail if the token has ended.")
+@output_option(*output.FORMATS)
+def token(world: World, flags: Flags, min_ttl: float | None, force_refresh: bool, no_refresh: bool, form: str) -> None:
+    """Print one fresh token.
+
+    \b
+    dbx-auth token | pbcopy
+    dbx-auth token -o header | curl -H @- https://<workspace>/api/2.0/clusters/list
+    eval "$(dbx-auth token -o env)"
+    """
+    if force_refresh and no_refresh:
+        raise UsageError("--force-refresh and --no-refresh contradict each other", hint="use one of them")
+    demand = resolve.Demand(min_ttl, force=force_refresh, renew=not no_refresh)
+    found = resolve.token(profiles.load(world, flags), world, demand)
+    click.echo(output.FORMATS[form](found, world.now()))

@@ -1,0 +1,56 @@
+"""The library's way in: credentials of this machine, and a fresh token whenever one is asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from . import profile as profiles, resolve
+from .tokens import AIM, Token
+from .world import World
+
+
+class Credentials:
+    """The credentials that `dbx-auth` would use for this profile and host.
+
+    `min_ttl` is how many seconds of life a token has left when it is handed out; the default is what we aim for,
+    any other is a promise. Safe to share between threads: however many ask, one renews.
+    """
+
+    def __init__(
+        self, profile: str | None = None, host: str | None = None, *, min_ttl: float = AIM, world: World | None = None
+    ) -> None:
+        self._flags = profiles.Flags(profile or "", host or "")
+        self._min_ttl = min_ttl
+        self._world = world or World.system()
+        self._lock = threading.Lock()
+        self._held: Token | None = None
+
+    @property
+    def host(self) -> str:
+        """The workspace, as `https://name`. Raises ConfigError when no setting says which."""
+        return self._held.host if self._held else self.token().host
+
+    def token(self, *, rejected: str = "") -> Token:
+        """A fresh token; `rejected` is one that a server has just refused, and any other will do.
+
+        Raises LoginRequired when a person must log in, Temporary when trying again may help, and the other errors
+        of `dbx_auth.AuthError` for what has to be put right.
+        """
+        with self._lock:
+            held = self._held
+            if held and held.value != rejected and held.life(self._world.now()) >= self._min_ttl:
+                return held  # spares the files; a token that another process renewed meanwhile does not end this one
+            demand = resolve.Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
+            self._held = resolve.token(profiles.load(self._world, self._flags), self._world, demand)
+            return self._held
+
+    def headers(self) -> dict[str, str]:
+        """The headers that a request to the workspace must carry."""
+        return dict(self.token().headers)
+
+
+def token_provider(credentials: Credentials | None = None) -> Callable[[], str]:
+    """A function that returns a fresh token each time: what openai's `api_key=` takes, for one."""
+    source = credentials or Credentials()
+    return lambda: source.token().value

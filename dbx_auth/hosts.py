@@ -1,0 +1,92 @@
+"""Canonical hosts: what a person may type, and which hosts belong to Databricks."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .errors import ConfigError
+
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
+_URL = re.compile(
+    rf"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<user>[^/?#@]*@)?"
+    rf"(?P<name>{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?P<port>:[0-9]{{1,5}})?"
+    rf"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?(?P<fragment>#.*)?"
+)
+_LOOPBACK = re.compile(r"localhost|127\.[0-9]+\.[0-9]+\.[0-9]+|\[::1\]")
+
+# https://github.com/databricks/databricks-sdk-go, common/environment; every suffix starts with a dot, so that
+# `evil-azuredatabricks.net` is nobody's.
+DOMAINS = (
+    ".cloud.databricks.com",
+    ".dev.databricks.com",
+    ".cloud.databricks.us",
+    ".azuredatabricks.net",
+    ".databricks.azure.us",
+    ".databricks.azure.cn",
+    ".gcp.databricks.com",
+)
+
+
+class Host(NamedTuple):
+    """A workspace or account, as `https://name[:port]`, and the ids that stood in the URL's query."""
+
+    url: str
+    workspace_id: str = ""
+    account_id: str = ""
+
+
+def canonical(text: str) -> Host:
+    """The host that `text` means: scheme and name only, lower case.
+
+    A missing scheme is https; http is for loopback only. `?o=` and `?w=` give the workspace id, `?a=` the account
+    id; a trailing `/serving-endpoints` is dropped. Raises ConfigError for anything else.
+    """
+    wanted = "a host is https:// and a name, such as https://adb-1234567890123456.7.azuredatabricks.net"
+    if any(c.isspace() or not c.isprintable() for c in text.strip()):
+        raise ConfigError(f"the host holds white space or a control character: {text!r}", hint=wanted)
+    match = _URL.fullmatch(text.strip().lower())
+    if match is None:
+        raise ConfigError(f"this is not a host: {text!r}", hint=wanted)
+    scheme, name = match["scheme"] or "https", match["name"] + (match["port"] or "")
+    if match["user"]:
+        raise ConfigError(
+            f"the host holds a user name or a password, which is no way to log in: {name}",
+            hint=f"use https://{name}",
+        )
+    if scheme != "https" and not (scheme == "http" and is_loopback(f"http://{name}")):
+        raise ConfigError(f"the host must use https: {scheme}://{name}", hint=f"use https://{name}")
+    if (match["path"] or "/").rstrip("/") not in ("", "/serving-endpoints") or match["fragment"]:
+        raise ConfigError(f"the host has a path: {text.strip()}", hint=f"use {scheme}://{name}")
+    query = _query(text.strip()) if match["query"] else {}
+    return Host(f"{scheme}://{name}", query.get("w") or query.get("o") or "", query.get("a", ""))
+
+
+def _query(text: str) -> dict[str, str]:
+    from urllib.parse import parse_qsl
+
+    # Names of a workspace may be mixed case, so this reads the text as it was typed.
+    return dict(parse_qsl(text.partition("?")[2]))
+
+
+def is_loopback(url: str) -> bool:
+    match = _URL.fullmatch(url)
+    return match is not None and _LOOPBACK.fullmatch(match["name"]) is not None
+
+
+def is_account(url: str) -> bool:
+    """Whether this is a classic account console, which serves accounts and no workspace."""
+    return url.startswith(("https://accounts.", "https://accounts-dod."))
+
+
+def trusts(host: str, url: str) -> bool:
+    """Whether a login for `host` may be sent to `url`, an address that the host itself named.
+
+    The host's own origin always; otherwise https in a Databricks domain, and only when the host is in one too.
+    """
+    match = _URL.fullmatch(url.lower())
+    if match is None or match["user"]:
+        return False
+    if f"{match['scheme']}://{match['name']}{match['port'] or ''}" == host:
+        return True
+    return match["scheme"] == "https" and match["name"].endswith(DOMAINS) and host.split(":")[1].endswith(DOMAINS)

@@ -1,0 +1,62 @@
+"""Auth for httpx: a fresh token on every request, and one retry when a server refuses it all the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+
+import anyio.to_thread
+import httpx
+
+from .credentials import Credentials
+from .tokens import Token
+
+
+class Auth(httpx.Auth):
+    """Use as `httpx.Client(auth=dbx_auth.Auth())`, and likewise for AsyncClient.
+
+    A 401 is answered with one renewed token and one retry; requests that were refused together share the renewal.
+    A key that cannot be renewed is not retried, and neither is a body that can be sent only once. The token goes to
+    the credentials' own host, and to no other that a redirect or a full URL may name.
+    """
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials()
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        token = self._credentials.token()
+        if not _carry(request, token):
+            yield request
+            return
+        response = yield request
+        if _worth_a_retry(response, token):
+            _carry(request, self._credentials.token(rejected=token.value))
+            yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """The same, with the blocking part in a thread, so that the event loop goes on."""
+        token = await anyio.to_thread.run_sync(self._credentials.token)
+        if not _carry(request, token):
+            yield request
+            return
+        response = yield request
+        if _worth_a_retry(response, token):
+            renewed = await anyio.to_thread.run_sync(lambda: self._credentials.token(rejected=token.value))
+            _carry(request, renewed)
+            yield request
+
+
+def _carry(request: httpx.Request, token: Token) -> bool:
+    """Put the token on the request; False, and nothing put, when the request goes to another host."""
+    if _origin(request.url) != _origin(httpx.URL(token.host)):
+        return False
+    request.headers.update(token.headers)
+    return True
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _worth_a_retry(response: httpx.Response, token: Token) -> bool:
+    replayable = isinstance(response.request.stream, httpx.ByteStream)
+    return response.status_code == 401 and token.refreshable and replayable

@@ -1,0 +1,210 @@
+"""Grants as functions: find the endpoints, then trade a code, a refresh token or a client secret for a token.
+
+Building a request and reading an answer are pure; `world.http` is the one thing between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from . import hosts
+from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
+from .store import Grant
+from .world import Response, World
+
+DISCOVERY_BUDGET = 5.0
+"""Seconds for finding the endpoints, all requests together."""
+
+TOKEN_BUDGET = 30.0
+"""Seconds for one request at the token endpoint."""
+
+UNSTATED_LIFE = 3600.0
+"""Seconds a token lives when its server does not say; Databricks access tokens live an hour."""
+
+SCOPES = ("all-apis",)
+
+
+class Answer(NamedTuple):
+    """A token endpoint's good answer, and when we asked for it: its seconds count from there at the latest."""
+
+    response: Response
+    sent: float
+
+
+class Endpoints(NamedTuple):
+    """Where to log in and where to get tokens. `issuer` is empty where discovery told none."""
+
+    authorization: str
+    token: str
+    issuer: str = ""
+
+
+def discover(host: str, account_id: str, world: World) -> Endpoints:
+    """Ask the host where its OAuth endpoints are; 5 s in all, and then the well-known place.
+
+    The host's `/.well-known/databricks-config` names the OIDC root, and the root's RFC 8414 document the endpoints.
+    Whatever does not answer in time, or cannot be understood, is replaced by `{root}/v1/authorize` and `…/token`.
+    An endpoint outside the host and the Databricks domains is refused (RFC 9700, 4.4): ConfigError.
+    """
+    deadline = world.monotonic() + DISCOVERY_BUDGET
+    root = _root_by_rule(host, account_id)
+    if not hosts.is_account(host):
+        metadata = _document(f"{host}/.well-known/databricks-config", deadline, world)
+        named = metadata.get("oidc_endpoint")
+        if isinstance(named, str) and named:
+            account = account_id or str(metadata.get("account_id") or "")
+            if "{account_id}" not in named or account:
+                root = _trusted(host, named.replace("{account_id}", account).rstrip("/"))
+    document = _document(f"{root}/.well-known/oauth-authorization-server", deadline, world)
+
+    def endpoint(name: str, fallback: str) -> str:
+        value = document.get(name)
+        return _trusted(host, value) if isinstance(value, str) and value else f"{root}/v1/{fallback}"
+
+    issuer = document.get("issuer")
+    return Endpoints(
+        authorization=endpoint("authorization_endpoint", "authorize"),
+        token=endpoint("token_endpoint", "token"),
+        issuer=issuer if isinstance(issuer, str) else "",
+    )
+
+
+def _root_by_rule(host: str, account_id: str) -> str:
+    return f"{host}/oidc/accounts/{account_id}" if hosts.is_account(host) and account_id else f"{host}/oidc"
+
+
+def _document(url: str, deadline: float, world: World) -> dict[str, Any]:
+    """The JSON object at `url`, empty when there is none to be had before the deadline."""
+    left = deadline - world.monotonic()
+    try:
+        if left <= 0:
+            raise Temporary(f"{DISCOVERY_BUDGET:.0f} s for discovery are over")
+        answer = world.http("GET", url, budget=left)
+        if answer.ok:
+            return answer.object()
+        world.note(f"discovery: {url} answered {answer.status}")
+    except (Refused, Temporary) as error:
+        world.note(f"discovery: {error}")
+    return {}
+
+
+def _trusted(host: str, url: str) -> str:
+    if not hosts.trusts(host, url):
+        raise ConfigError(
+            f"{host} names an OAuth endpoint that is not its own: {url}", hint="check the host: dbx-auth status"
+        )
+    return url
+
+
+def refresh(grant: Grant, world: World) -> Grant:
+    """Trade the refresh token for a new access token (RFC 6749, 6).
+
+    The old refresh token is kept when the answer has no new one. Raises LoginRequired when the server no longer
+    takes it, Temporary when it may later.
+    """
+    endpoints = discover(grant.host, grant.account_id, world)
+    form = {"grant_type": "refresh_token", "refresh_token": grant.refresh, "client_id": grant.client_id}
+    return _granted(_post(endpoints.token, form, world, "refreshing the login"), grant)
+
+
+def exchange_code(
+    endpoints: Endpoints, code: str, verifier: str, redirect_uri: str, blank: Grant, world: World
+) -> Grant:
+    """Trade the code of the browser's callback for a grant (RFC 6749, 4.1.3; RFC 7636, 4.5).
+
+    `blank` says for which host and client; its empty tokens are filled in.
+    """
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": verifier,
+        "client_id": blank.client_id,
+    }
+    return _granted(_post(endpoints.token, form, world, "finishing the login"), blank)
+
+
+def client_credentials(
+    host: str, account_id: str, client_id: str, client_secret: str, scopes: str, world: World
+) -> Grant:
+    """Trade a service principal's id and secret for an access token (RFC 6749, 4.4)."""
+    endpoints = discover(host, account_id, world)
+    headers = basic(client_id, client_secret)
+    form = {"grant_type": "client_credentials", "scope": scopes or " ".join(SCOPES)}
+    try:
+        answer = _post(endpoints.token, form, world, "asking for a token", headers)
+    except LoginRequired as error:  # invalid_grant says nothing about a person here
+        raise Refused(str(error), hint="check client_id and client_secret") from error
+    return _granted(answer, Grant(host=host, access="", client_id=client_id))
+
+
+def basic(username: str, password: str) -> dict[str, str]:
+    """The Authorization header of RFC 7617."""
+    import base64
+
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+def _post(
+    url: str, form: Mapping[str, str], world: World, what: str, headers: Mapping[str, str] | None = None
+) -> Answer:
+    sent = world.now()
+    with world.waiting(what, TOKEN_BUDGET):
+        response = world.http("POST", url, form=form, headers=headers, budget=TOKEN_BUDGET)
+    if not response.ok:
+        raise refusal(response)
+    return Answer(response, sent)
+
+
+def refusal(answer: Response) -> AuthError:
+    """The error that a token endpoint's answer means (RFC 6749, 5.2)."""
+    try:
+        body = answer.object()
+    except Refused:
+        body = {}
+    code = _words(body.get("error") or body.get("error_code"))
+    said = _words(body.get("error_description") or body.get("message"))
+    text = f"{answer.url} answered {answer.status}" + "".join(f": {words}" for words in (code, said) if words)
+    if answer.status in (408, 429) or answer.status >= 500 or code in ("server_error", "temporarily_unavailable"):
+        return Temporary(text, hint="try again in a while")
+    if code == "invalid_grant" or "refresh token is invalid" in said.lower():
+        return LoginRequired(text, hint="dbx-auth login")
+    if code in ("invalid_client", "unauthorized_client"):
+        return Refused(text, hint="check client_id and client_secret")
+    return Refused(text, hint="check the host: dbx-auth status --offline")
+
+
+def _words(value: object) -> str:
+    return " ".join(value.split())[:300] if isinstance(value, str) else ""
+
+
+def _granted(answer: Answer, before: Grant) -> Grant:
+    """The grant in a successful answer (RFC 6749, 5.1); half of one is refused, so that it is never stored."""
+    response = answer.response
+    body = response.object()
+    access, refresh_token = body.get("access_token"), body.get("refresh_token")
+    if "error" in body:
+        raise refusal(response)
+    if not isinstance(access, str) or not access:
+        raise Refused(f"{response.url} answered without an access token")
+    if str(body.get("token_type") or "Bearer").lower() != "bearer":
+        raise Refused(f"{response.url} gave a token of a kind we do not know: {_words(body['token_type'])}")
+    return Grant(
+        host=before.host,
+        access=access,
+        refresh=refresh_token if isinstance(refresh_token, str) and refresh_token else before.refresh,
+        expires_at=answer.sent + _seconds(body.get("expires_in")),
+        client_id=before.client_id,
+        account_id=before.account_id,
+        scopes=before.scopes,
+    )
+
+
+def _seconds(value: object) -> float:
+    """`expires_in`, which is a number, a number in a string, or left out."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        return UNSTATED_LIFE
+    return min(max(seconds, 0.0), 2.0**31) if seconds == seconds else UNSTATED_LIFE

@@ -1,0 +1,354 @@
+"""Flags, environment and `.databrickscfg` become one set of settings, each knowing where it came from.
+
+The rules are those of the Databricks SDKs and CLI, see docs/settings.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from . import hosts
+from .errors import ConfigError, Unavailable, UsageError
+from .world import World
+
+STORED = "stored"
+"""The origin of what the last `dbx-auth login` decided."""
+
+LARGEST = 1 << 20
+"""Bytes a profile file may have; a larger one is not a profile file."""
+
+
+class Setting(NamedTuple):
+    """One value and where it came from: `flag --host`, `env NAME`, `file PATH [SECTION]` or `stored`."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Field(NamedTuple):
+    """How one setting is spelled. `method` groups the settings that by themselves mean somebody wants to log in."""
+
+    env: tuple[str, ...] = ()
+    method: str = ""
+    secret: bool = False
+    keys: tuple[str, ...] = ()
+
+
+FIELDS: dict[str, Field] = {
+    "host": Field(("DATABRICKS_HOST",)),
+    "account_id": Field(("DATABRICKS_ACCOUNT_ID",)),
+    "workspace_id": Field(("DATABRICKS_WORKSPACE_ID",)),
+    "group_id": Field(("DATABRICKS_GROUP_ID",)),
+    "cloud": Field(("DATABRICKS_CLOUD",)),
+    "discovery_url": Field(("DATABRICKS_DISCOVERY_URL",)),
+    "auth_type": Field(("DATABRICKS_AUTH_TYPE",)),
+    "token": Field(("DATABRICKS_TOKEN",), "pat", True),
+    "username": Field(("DATABRICKS_USERNAME",), "basic"),
+    "password": Field(("DATABRICKS_PASSWORD",), "basic", True),
+    "client_id": Field(("DATABRICKS_CLIENT_ID",), "oauth"),
+    "client_secret": Field(("DATABRICKS_CLIENT_SECRET",), "oauth", True),
+    "scopes": Field(),
+    "token_audience": Field(("DATABRICKS_TOKEN_AUDIENCE",), keys=("token_audience", "audience")),
+    "oidc_token_env": Field(("DATABRICKS_OIDC_TOKEN_ENV",), "env-oidc"),
+    "oidc_token_filepath": Field(
+        ("DATABRICKS_OIDC_TOKEN_FILEPATH", "DATABRICKS_OIDC_TOKEN_FILE"),
+        "file-oidc",
+        keys=("oidc_token_filepath", "databricks_id_token_filepath"),
+    ),
+    "metadata_service_url": Field(("DATABRICKS_METADATA_SERVICE_URL",), "metadata-service", True),
+    "google_service_account": Field(("DATABRICKS_GOOGLE_SERVICE_ACCOUNT",), "google"),
+    "google_credentials": Field(("GOOGLE_CREDENTIALS",), "google", True),
+    "azure_workspace_resource_id": Field(("DATABRICKS_AZURE_RESOURCE_ID",), "azure"),
+    "azure_use_msi": Field(("ARM_USE_MSI",), "azure"),
+    "azure_client_id": Field(("ARM_CLIENT_ID",), "azure"),
+    "azure_client_secret": Field(("ARM_CLIENT_SECRET",), "azure", True),
+    "azure_tenant_id": Field(("ARM_TENANT_ID",), "azure"),
+    "azure_environment": Field(("ARM_ENVIRONMENT",)),
+}
+"""Every setting we read. https://docs.databricks.com/en/dev-tools/auth/env-vars.html"""
+
+# With an explicit --profile the environment never says these (Databricks CLI 1.7 and later).
+_NOT_BESIDE_PROFILE = {"account_id", "workspace_id", "auth_type", "discovery_url", "token_audience", "cloud"}
+
+
+class Flags(NamedTuple):
+    """What the command line said; empty strings where it said nothing."""
+
+    profile: str = ""
+    host: str = ""
+    account_id: str = ""
+
+
+class Profile(NamedTuple):
+    """The settings of one identity. `name` is the section they came from, empty when no section was read."""
+
+    name: str
+    settings: Mapping[str, Setting]
+    path: str
+
+    def value(self, name: str) -> str:
+        """The value of a setting, or an empty string."""
+        setting = self.settings.get(name)
+        return setting.value if setting else ""
+
+    def origin(self, name: str) -> str:
+        return self.settings[name].origin
+
+    @property
+    def host(self) -> str:
+        return self.value("host")
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raise Unavailable naming what is missing, or ConfigError when all is there but the host.
+
+        The stored host serves stored credentials only: for a setting that a person wrote elsewhere it is as good
+        as absent, so that no token is ever sent to a host it was not given with.
+        """
+        names = list(names)
+        present = [n for n in names if n != "host" and self.value(n) and self.origin(n) != STORED]
+        missing = [n for n in names if n != "host" and not self.value(n)]
+        if missing:
+            raise Unavailable("not set: " + ", ".join(_spelled(n) for n in missing))
+        if "host" in names and (not self.host or (present and self.origin("host") == STORED)):
+            if not present:
+                raise Unavailable(f"not set: {_spelled('host')}")
+            raise ConfigError(
+                f"{present[0]} is set ({self.origin(present[0])}), but no host to send it to",
+                hint="export DATABRICKS_HOST=https://<your workspace>",
+            )
+
+
+def _spelled(name: str) -> str:
+    env = FIELDS[name].env
+    return f"{name} ({env[0]})" if env else name
+
+
+def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a NamedTuple does not change
+    """Read the settings that apply here and now.
+
+    Raises UsageError for flags that contradict each other, ConfigError for a file or a value that cannot be used;
+    neither is ever repaired by us.
+    """
+    path = world.config_file
+    from_env = _from_env(world.env)
+    given = {
+        name: Setting(name, value, f"flag --{name.replace('_', '-')}")
+        for name, value in (("host", flags.host), ("account_id", flags.account_id))
+        if value
+    }
+    name, section = _section(world, flags, {**from_env, **given})
+    if flags.profile:
+        closed = {n: s for n, s in from_env.items() if n not in _NOT_BESIDE_PROFILE}
+        of_profile = {n: s for n, s in section.items() if n == "host" or FIELDS[n].method or n in _NOT_BESIDE_PROFILE}
+        settings = {**section, **closed, **of_profile, **given}
+    else:
+        settings = {**section, **from_env, **given}
+    _canonicalise(settings)
+    _add_principal(world, settings)
+    if flags.profile and flags.host and section.get("host"):
+        theirs = hosts.canonical(section["host"].value).url
+        if theirs != settings["host"].value:
+            raise UsageError(
+                f"profile {flags.profile} is for {theirs}, not for {settings['host'].value}",
+                hint="use --profile or --host, not both",
+            )
+    return Profile(name, settings, path)
+
+
+def _from_env(env: Mapping[str, str]) -> dict[str, Setting]:
+    found = {}
+    for name, field in FIELDS.items():
+        for variable in field.env:
+            if value := env.get(variable):
+                found[name] = Setting(name, value, f"env {variable}")
+                break
+    return found
+
+
+def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[str, dict[str, Setting]]:
+    """The section that applies and its settings; an empty name where the file is not to be read."""
+    if flags.profile:
+        return _named(world, flags.profile, must_exist=True)
+    if name := world.env.get("DATABRICKS_CONFIG_PROFILE"):
+        return _named(world, name)
+    if "host" in given or any(FIELDS[n].method for n in given):
+        return "", {}
+    if name := preferred(world, "profile"):
+        return _named(world, name)
+    from .store import AuthJson
+
+    if entry := AuthJson(world).default():
+        if entry.profile:
+            return _named(world, entry.profile, must_exist=True)
+        stored = {"host": entry.host, "account_id": entry.account_id}
+        return "", {n: Setting(n, v, STORED) for n, v in stored.items() if v}
+    sections = read(world)
+    name = sections.get("__settings__", {}).get("default_profile", "")
+    if name:
+        return _named(world, name)
+    if sections.get("DEFAULT"):
+        return "DEFAULT", _settings(world, "DEFAULT", sections["DEFAULT"])
+    return "", {}
+
+
+def _named(world: World, name: str, *, must_exist: bool = False) -> tuple[str, dict[str, Setting]]:
+    path = world.shorten(world.config_file)
+    if name == "__settings__":
+        raise ConfigError(f"__settings__ is a reserved section of {path}, not a profile", hint="dbx-auth profiles")
+    sections = read(world)
+    if not sections and not must_exist:
+        return name, {}
+    if not sections.get(name):
+        known = ", ".join(n for n in sections if n != "__settings__" and sections[n]) or "none"
+        raise ConfigError(
+            f"{path} has no profile {name}; it has: {known}",
+            hint="dbx-auth profiles" if known != "none" else "dbx-auth login",
+        )
+    return name, _settings(world, name, sections[name])
+
+
+def _settings(world: World, section: str, values: Mapping[str, str]) -> dict[str, Setting]:
+    origin = f"file {world.shorten(world.config_file)} [{section}]"
+    found = {}
+    for name, field in FIELDS.items():
+        for key in field.keys or (name,):
+            if value := values.get(key):
+                found[name] = Setting(name, value, origin)
+                break
+    return found
+
+
+def _canonicalise(settings: dict[str, Setting]) -> None:
+    if "host" not in settings:
+        return
+    _, value, origin = settings["host"]
+    try:
+        host = hosts.canonical(value)
+    except ConfigError as error:
+        kind = UsageError if origin.startswith("flag") else ConfigError
+        raise kind(f"{error} ({origin})", hint=error.hint) from None
+    settings["host"] = Setting("host", host.url, origin)
+    for name, found in (("workspace_id", host.workspace_id), ("account_id", host.account_id)):
+        if found:
+            settings.setdefault(name, Setting(name, found, origin))
+
+
+def _add_principal(world: World, settings: dict[str, Setting]) -> None:
+    """A service principal that `dbx-auth login` keeps for this host; only whole, never one half of it."""
+    if "host" not in settings or "client_id" in settings or "client_secret" in settings:
+        return
+    from .store import AuthJson
+
+    try:
+        entry = AuthJson(world).find(settings["host"].value, "m2m")
+    except ConfigError:
+        return  # the source `stored` asks the same file, and tells
+    for name in ("client_id", "client_secret"):
+        if entry and entry.text(name):
+            settings[name] = Setting(name, entry.text(name), STORED)
+
+
+def preferred(world: World, key: str) -> Any:
+    """What our own `config.toml` says about `key`, or None. Raises ConfigError when the file cannot be read."""
+    import os
+
+    path = os.path.join(world.config_dir, "config.toml")
+    text = _text(world, path)
+    if not text:
+        return None
+    import tomllib
+
+    try:
+        return tomllib.loads(text).get(key)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{world.shorten(path)} is not TOML: {error}", hint=f"correct the file, or move it away: {path}"
+        ) from error
+
+
+def read(world: World) -> dict[str, dict[str, str]]:
+    """The sections of `.databrickscfg`, in the order of the file; empty when there is no file.
+
+    Raises ConfigError with path and line when it cannot be read or understood.
+    """
+    path = world.config_file
+    try:
+        return parse(_text(world, path))
+    except ValueError as error:
+        raise ConfigError(
+            f"{world.shorten(path)} cannot be understood: {error}",
+            hint=f"correct that line, or set DATABRICKS_CONFIG_FILE to another file: {path}",
+        ) from error
+
+
+def _text(world: World, path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise ConfigError(
+            f"{world.shorten(path)} cannot be read: {error.strerror}", hint=f"check its permissions: ls -ld {path}"
+        ) from error
+    if len(data) > LARGEST:
+        raise ConfigError(f"{world.shorten(path)} is larger than {LARGEST} bytes", hint=f"look into it: {path}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{world.shorten(path)} is not UTF-8 text: line {line}", hint=f"save it as UTF-8: {path}"
+        ) from error
+
+
+def parse(text: str) -> dict[str, dict[str, str]]:
+    """The sections and values of an INI text, as the Databricks CLI reads them. Raises ValueError naming the line.
+
+    The dialect is that of gopkg.in/ini.v1 with SpaceBeforeInlineComment: keys keep their case, ` #` and ` ;` start
+    a comment, surrounding quotes are dropped, a section that comes twice is one section, and the last value wins.
+    What stands before the first section belongs to DEFAULT.
+    """
+    sections: dict[str, dict[str, str]] = {}
+    current = sections.setdefault("DEFAULT", {})
+    lines = enumerate(text.splitlines(), 1)
+    for number, raw in lines:
+        line = raw.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            end = line.rfind("]")
+            if end < 2:
+                raise ValueError(f"line {number}: a section needs a name and a closing bracket")
+            current = sections.setdefault(line[1:end], {})
+            continue
+        cut = min((i for i in (line.find("="), line.find(":")) if i >= 0), default=-1)
+        if cut <= 0:
+            raise ValueError(f"line {number}: neither a section nor a key with a value")
+        value = line[cut + 1 :].strip()
+        while value.endswith("\\") and value[0] not in "`":
+            value = value[:-1] + next(lines, (0, ""))[1].strip()
+        current[_unquoted(line[:cut].strip())] = _value(value)
+    if not sections["DEFAULT"] and "[DEFAULT]" not in text:
+        del sections["DEFAULT"]
+    return sections
+
+
+def _value(text: str) -> str:
+    for quote in ('"""', "`"):
+        if text.startswith(quote) and text.rfind(quote) >= len(quote):
+            return text[len(quote) : text.rfind(quote)]
+    for comment in (" #", " ;"):
+        if comment in text:
+            text = text.partition(comment)[0].rstrip()
+            break
+    return _unquoted(text)
+
+
+def _unquoted(text: str) -> str:
+    for quote in "'\"":
+        if len(text) >= 2 and text[0] == quote and text.find(quote, 1) == len(text) - 1:
+            return text[1:-1]
+    return text

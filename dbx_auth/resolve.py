@@ -1,0 +1,184 @@
+"""The one road every token takes: from settings, through the sources in order, to a token that is fresh.
+
+    token ─► each source in order ─► pat, basic …                            ─► token
+                                  └► Keeper: the store ── fresh ─────────────► token
+                                             └ stale: lock, read again, renew, write ─► token
+
+Nothing here prompts or opens a browser, and nothing here can: `login` is out of reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, NoReturn
+
+from . import sources
+from .errors import Attempt, AuthError, ConfigError, LoginRequired, NotConfigured, Refused, Temporary, Unavailable
+from .profile import Profile
+from .store import Grant, Slot
+from .tokens import AIM, FLOOR, Token
+from .world import World
+
+
+class Demand(NamedTuple):
+    """What the caller asks of a token.
+
+    `min_ttl` seconds of life or an error (None aims for AIM, and takes what there is); `force` a renewal; `renew`
+    False to ask nothing of the network; `rejected` an access token that a server has just refused.
+    """
+
+    min_ttl: float | None = None
+    force: bool = False
+    renew: bool = True
+    rejected: str = ""
+
+    @property
+    def aim(self) -> float:
+        return AIM if self.min_ttl is None else max(self.min_ttl, FLOOR)
+
+
+class Resolution(NamedTuple):
+    """How it went: a token, or the error that ended it, and what every source said."""
+
+    token: Token | None
+    error: AuthError | None
+    attempts: tuple[Attempt, ...]
+
+
+def token(profile: Profile, world: World, demand: Demand = Demand()) -> Token:  # noqa: B008
+    """A fresh token, or the AuthError that says why there is none."""
+    resolution = resolve(profile, world, demand)
+    if resolution.token is None:
+        raise resolution.error or NotConfigured("no source was asked", resolution.attempts)
+    return resolution.token
+
+
+def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolution:  # noqa: B008
+    """Ask the sources in order and tell the tale; raises only what no source can be blamed for."""
+    if not demand.renew:
+        world = world._replace(http=_no_network)
+    named = profile.value("auth_type")
+    order = (named,) if named else sources.ORDER
+    attempts: list[Attempt] = []
+    failures: list[AuthError] = []
+    for position, auth_type in enumerate(order):
+        source = sources.load(auth_type)
+        try:
+            found = _ask(source, profile, world, demand)
+        except Unavailable as reason:
+            attempts.append(Attempt(auth_type, "unavailable", str(reason)))
+        except AuthError as error:
+            attempts.append(Attempt(auth_type, "failed", str(error)))
+            failures.append(error)
+            if not source.ambient:
+                return Resolution(None, error, (*attempts, *_not_asked(order[position + 1 :])))
+        else:
+            attempts.append(Attempt(auth_type, "used", found.origin))
+            return Resolution(found, None, (*attempts, *_not_asked(order[position + 1 :])))
+        world.note(f"{auth_type}: {attempts[-1].outcome}: {attempts[-1].reason}")
+    return Resolution(None, _end_of_chain(profile, attempts, failures), tuple(attempts))
+
+
+def _ask(source: sources.Source, profile: Profile, world: World, demand: Demand) -> Token:
+    profile.require(source.needs)
+    found = source.fetch(profile, world, Keeper(world, demand))
+    life = found.life(world.now())
+    if demand.min_ttl is not None and life < demand.min_ttl:
+        raise Refused(
+            f"a fresh token of {found.origin} lives {life:.0f} s, and {demand.min_ttl:g} s were asked for",
+            hint="ask for less with --min-ttl",
+        )
+    return found
+
+
+def _no_network(method: str, url: str, **rest: object) -> NoReturn:
+    raise Refused(f"{url} was not asked, as --no-refresh says", hint="leave out --no-refresh")
+
+
+def _not_asked(auth_types: Iterable[str]) -> list[Attempt]:
+    return [Attempt(auth_type, "not asked", "a source before it answered") for auth_type in auth_types]
+
+
+def _end_of_chain(profile: Profile, attempts: list[Attempt], failures: list[AuthError]) -> AuthError:
+    """One error for the whole tale. What may pass comes first, then what a person must mend, then the login."""
+    unset = ", ".join(a.auth_type for a in attempts if a.outcome == "unavailable")
+    tale = [f"{a.auth_type}: {a.reason}" for a in attempts if a.outcome == "failed" or len(attempts) == 1]
+    if unset and len(attempts) > 1:
+        tale.append(f"not set up: {unset}")
+    text = f"no token{f' for {profile.host}' if profile.host else ''}: {'; '.join(tale)}"
+    for kind in (Temporary, ConfigError, Refused):
+        for error in failures:
+            if isinstance(error, kind):
+                return kind(text, hint=error.hint)
+    return NotConfigured(text, attempts, hint=f"dbx-auth login {profile.host}".strip())
+
+
+class Keeper:
+    """Reads a grant from its slot, and renews it once per machine when it is stale."""
+
+    def __init__(self, world: World, demand: Demand) -> None:
+        self._world = world
+        self._demand = demand
+
+    def fresh(self, slots: Iterable[Slot], renew: Callable[[Grant, World], Grant]) -> Token:
+        """A fresh token from the first slot that has one. Raises Unavailable when all are empty."""
+        failure: AuthError | None = None
+        empty: list[str] = []
+        for slot in slots:
+            try:
+                return self._from(slot, renew)
+            except Unavailable:
+                empty.append(slot.origin)
+            except AuthError as error:
+                failure = failure or error
+                self._world.note(f"{slot.origin}: {error}")
+        if failure:
+            raise failure
+        raise Unavailable(f"no login in {', '.join(empty)}")
+
+    def _from(self, slot: Slot, renew: Callable[[Grant, World], Grant]) -> Token:
+        held = slot.read()
+        if held is None:
+            raise Unavailable(slot.origin)
+        if self._is_fresh(held) and not self._demand.force:
+            return _token(held, slot)
+        try:
+            return _token(self._renewed(slot, held, renew), slot)
+        except AuthError as error:
+            if not self._still_serves(held):
+                raise
+            left = held.expires_at - self._world.now() if held.expires_at else 0
+            self._world.warn(f"the token was not renewed and ends in {left:.0f} s: {error}")
+            return _token(held, slot)
+
+    def _renewed(self, slot: Slot, held: Grant, renew: Callable[[Grant, World], Grant]) -> Grant:
+        if not held.refresh:
+            raise LoginRequired(f"the login in {slot.origin} has ended and has no refresh token")
+        with slot.locked():
+            now_held = slot.read()  # the only grant whose refresh token may be spent
+            if now_held is None:
+                raise Unavailable(f"{slot.origin} was logged out")
+            if now_held.access != held.access and self._is_fresh(now_held):
+                return now_held
+            self._world.note(f"{slot.origin}: renewing")
+            fresh = renew(now_held, self._world)
+            slot.write(now_held, fresh)
+            return fresh
+
+    def _is_fresh(self, grant: Grant) -> bool:
+        return bool(grant.access) and grant.access != self._demand.rejected and self._life(grant) >= self._demand.aim
+
+    def _still_serves(self, grant: Grant) -> bool:
+        """Whether a token that we could not renew is still worth handing out."""
+        asked_for_more = self._demand.force or self._demand.min_ttl is not None
+        usable = bool(grant.access) and grant.access != self._demand.rejected
+        return usable and not asked_for_more and self._life(grant) > FLOOR
+
+    def _life(self, grant: Grant) -> float:
+        return Token("", grant.expires_at).life(self._world.now())
+
+
+def _token(grant: Grant, slot: Slot) -> Token:
+    return Token(
+        grant.access, grant.expires_at, "databricks-cli", slot.origin, grant.host, refreshable=bool(grant.refresh)
+    )

@@ -1,0 +1,25 @@
+"""oauth-m2m: a service principal's id and secret, traded at the workspace's own token endpoint."""
+
+from dbx_auth import oauth
+from dbx_auth.profile import Profile
+from dbx_auth.tokens import Token
+from dbx_auth.world import World
+
+from . import Keeper
+
+needs = ("client_id", "client_secret", "host")
+ambient = False
+
+
+def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
+    """A new access token each time: the server gives as many as are asked for, so none is kept."""
+    grant = oauth.client_credentials(
+        profile.host,
+        profile.value("account_id"),
+        profile.value("client_id"),
+        profile.value("client_secret"),
+        profile.value("scopes"),
+        world,
+    )
+    origin = profile.origin("client_secret")
+    return Token(grant.access, grant.expires_at, "oauth-m2m", origin, profile.host, refreshable=True)

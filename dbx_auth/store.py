@@ -1,0 +1,393 @@
+"""Tokens at rest: our auth.json and the Databricks CLI's token cache.
+
+Both are JSON files that are read whole and replaced whole. A replacement is private from its first byte and appears
+at once or not at all; keys we do not know survive it. What is refreshed is refreshed and written under a lock that
+every process takes, see `resolve`. A file that cannot be understood is never written to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from . import hosts
+from .errors import ConfigError, Temporary
+from .tokens import format_expiry, parse_expiry
+from .world import World
+
+LARGEST = 16 << 20
+"""Bytes a store may have."""
+
+LOCK_WAIT = 60.0
+"""Seconds to wait for another process; a refresh takes at most 30, so a longer wait means it hangs."""
+
+CLI_CLIENT_ID = "databricks-cli"
+"""The public client that Databricks registers for logins from a terminal."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a login in the browser left: an access token, and the refresh token that renews it (RFC 6749, 1.5).
+
+    `expires_at` is in epoch seconds, None when the token does not expire.
+    """
+
+    host: str
+    access: str = field(repr=False)
+    refresh: str = field(repr=False, default="")
+    expires_at: float | None = None
+    client_id: str = CLI_CLIENT_ID
+    account_id: str = ""
+    scopes: tuple[str, ...] = ()
+
+
+class Entry(NamedTuple):
+    """One entry of auth.json; `fields` is all of it, also what we do not know."""
+
+    key: str
+    type: str
+    host: str
+    fields: Mapping[str, Any]
+
+    @property
+    def account_id(self) -> str:
+        return _text(self.fields.get("account_id"))
+
+    @property
+    def profile(self) -> str:
+        """The profile that this entry points to, if it is of that type."""
+        return _text(self.fields.get("profile")) if self.type == "profile" else ""
+
+    def text(self, name: str) -> str:
+        """A field that should be text, or an empty string."""
+        return _text(self.fields.get(name))
+
+
+class Slot(Protocol):
+    """A place where one grant rests."""
+
+    @property
+    def origin(self) -> str:
+        """Where this is, as a person would say it."""
+        ...
+
+    def read(self) -> Grant | None:
+        """The grant, or None where there is none; takes no lock. Raises ConfigError when the file is unusable."""
+        ...
+
+    def write(self, spent: Grant, fresh: Grant) -> None:
+        """Put `fresh` in place of `spent`, under the lock. What was logged out meanwhile stays logged out."""
+        ...
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock that all processes take before they renew this grant. Raises Temporary after LOCK_WAIT."""
+        ...
+
+
+class JsonFile:
+    """A JSON object on disk."""
+
+    def __init__(self, world: World, path: str, lock_path: str) -> None:
+        self.world = world
+        self.path = path
+        self.lock_path = lock_path
+        self.name = world.shorten(path)
+
+    def read(self) -> dict[str, Any]:
+        """The whole object, empty where there is no file. Raises ConfigError when it cannot be used."""
+        try:
+            with open(self.path, "rb") as file:
+                data = file.read(LARGEST + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise ConfigError(
+                f"{self.name} cannot be read: {error.strerror}", hint=f"check its permissions: ls -ld {self.path}"
+            ) from error
+        if len(data) > LARGEST:
+            raise self.damaged(f"it is larger than {LARGEST} bytes")
+        try:
+            value = json.loads(data.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise self.damaged(f"not UTF-8 text: line {line}") from None
+        except json.JSONDecodeError as error:
+            raise self.damaged(f"not JSON: line {error.lineno}: {error.msg}") from None
+        except (ValueError, RecursionError):
+            raise self.damaged("not JSON that we can hold") from None
+        if not isinstance(value, dict):
+            raise self.damaged("not a JSON object")
+        return value
+
+    def damaged(self, why: str) -> ConfigError:
+        return ConfigError(
+            f"{self.name} cannot be used, and was left as it is: {why}",
+            hint=f"correct it, or move it aside: mv {self.path} {self.path}.damaged",
+        )
+
+    def write(self, value: Mapping[str, Any]) -> None:
+        write_private(self.path, json.dumps(value, indent=2).encode() + b"\n")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this file's lock. Raises Temporary after LOCK_WAIT, ConfigError when nobody can lock here."""
+        import filelock
+
+        lock = filelock.FileLock(self.lock_path, mode=0o600, fallback_to_soft=False, preserve_lock_file=True)
+        try:
+            os.makedirs(os.path.dirname(self.lock_path), mode=0o700, exist_ok=True)
+            with self.world.waiting(f"waiting for another process to finish with {self.name}", LOCK_WAIT):
+                lock.acquire(timeout=LOCK_WAIT)
+        except filelock.Timeout as error:
+            raise Temporary(
+                f"another process has held {self.lock_path} for {LOCK_WAIT:.0f} s",
+                hint="try again; if it stays so, end that process",
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            raise ConfigError(
+                f"cannot lock {self.lock_path}: {error}",
+                hint=f"make the directory writable: {os.path.dirname(self.lock_path)}",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class AuthJson(JsonFile):
+    """Our own logins: a map of entries in the field names of opencode's auth store.
+
+    The last login is the entry `databricks`; the entry of another host is `databricks:<host>`.
+    """
+
+    DEFAULT = "databricks"
+
+    def __init__(self, world: World) -> None:
+        path = os.path.join(world.data_dir, "auth.json")
+        super().__init__(world, path, path + ".lock")
+
+    def entries(self) -> list[Entry]:
+        """Our entries, the last login first. Entries of other tools, and ones without a usable host, are not ours."""
+        found = [_entry(key, value) for key, value in self.read().items()]
+        return sorted((e for e in found if e), key=lambda e: e.key)
+
+    def default(self) -> Entry | None:
+        """The last login."""
+        return next((e for e in self.entries() if e.key == self.DEFAULT), None)
+
+    def find(self, host: str, type: str) -> Entry | None:
+        """The entry of this type for `host`; a stored key never serves another host."""
+        return next((e for e in self.entries() if (e.host, e.type) == (host, type)), None)
+
+    def login(self, fields: Mapping[str, Any]) -> None:
+        """Make `fields` the last login; the login before it, if for another host, keeps an entry of its own."""
+        with self.locked():
+            data = self.read()
+            ours = {e.key: e for e in (_entry(k, v) for k, v in data.items()) if e}
+            before = ours.get(self.DEFAULT)
+            kept: dict[str, Any] = {}
+            if before and before.host != fields["host"]:
+                data[f"{self.DEFAULT}:{before.host}"] = data[self.DEFAULT]
+            elif before:
+                kept = data[self.DEFAULT]
+            twin = data.pop(f"{self.DEFAULT}:{fields['host']}", None)
+            kept = {**(twin if isinstance(twin, dict) else {}), **kept}
+            data[self.DEFAULT] = {**{k: v for k, v in kept.items() if k not in _KNOWN}, **fields}
+            self.write(data)
+
+    def forget(self, host: str = "") -> list[str]:
+        """Forget our logins for `host`, or all of ours; returns the hosts that were forgotten."""
+        if not os.path.exists(self.path):
+            return []
+        with self.locked():
+            data = self.read()
+            gone = [e for e in (_entry(k, v) for k, v in data.items()) if e and host in ("", e.host)]
+            for entry in gone:
+                del data[entry.key]
+            if gone:
+                self.write(data)
+        return [entry.host for entry in gone]
+
+
+# What an entry may say for itself; a new login replaces these and leaves the rest of the entry alone.
+_KNOWN = frozenset("type host key access refresh expires scopes account_id client_id client_secret profile".split())
+
+
+def _entry(key: str, value: object) -> Entry | None:
+    if not (key == AuthJson.DEFAULT or key.startswith(AuthJson.DEFAULT + ":")) or not isinstance(value, dict):
+        return None
+    try:
+        host = hosts.canonical(_text(value.get("host"))).url
+    except ConfigError:
+        return None
+    return Entry(key, _text(value.get("type")), host, value)
+
+
+class OwnSlot:
+    """A grant in auth.json: an `oauth` entry."""
+
+    def __init__(self, file: AuthJson, host: str) -> None:
+        self._file = file
+        self._host = host
+        self.origin = file.name
+        self.locked = file.locked
+
+    def read(self) -> Grant | None:
+        entry = self._file.find(self._host, "oauth")
+        if entry is None:
+            return None
+        scopes = entry.fields.get("scopes")
+        return Grant(
+            host=entry.host,
+            access=entry.text("access"),
+            refresh=entry.text("refresh"),
+            expires_at=_expiry(entry.fields.get("expires")),
+            client_id=entry.text("client_id") or CLI_CLIENT_ID,
+            account_id=entry.account_id,
+            scopes=tuple(map(str, scopes)) if isinstance(scopes, list) else tuple(_text(scopes).split()),
+        )
+
+    def write(self, spent: Grant, fresh: Grant) -> None:
+        entry = self._file.find(self._host, "oauth")
+        if entry is None or entry.text("refresh") != spent.refresh:
+            return
+        data = self._file.read()
+        data[entry.key] = {**entry.fields, **grant_fields(fresh)}
+        self._file.write(data)
+
+
+def grant_fields(grant: Grant) -> dict[str, Any]:
+    """A grant as an `oauth` entry of auth.json."""
+    fields: dict[str, Any] = {
+        "type": "oauth",
+        "access": grant.access,
+        "refresh": grant.refresh,
+        "expires": None if grant.expires_at is None else round(grant.expires_at * 1000),
+        "host": grant.host,
+        "client_id": grant.client_id,
+    }
+    if grant.account_id:
+        fields["account_id"] = grant.account_id
+    if grant.scopes:
+        fields["scopes"] = list(grant.scopes)
+    return fields
+
+
+class CliCache(JsonFile):
+    """The Databricks CLI's plaintext token cache, `~/.databricks/token-cache.json`.
+
+    Its lock is the one that the CLI is about to take too: https://github.com/databricks/cli/pull/6759
+    """
+
+    VERSION = 1
+
+    def __init__(self, world: World) -> None:
+        folder = os.path.join(world.home, ".databricks")
+        super().__init__(world, os.path.join(folder, "token-cache.json"), os.path.join(folder, "token-cache.lock"))
+
+    def read(self) -> dict[str, Any]:
+        data = super().read()
+        if data and data.get("version") != self.VERSION:
+            raise self.damaged(f"it needs version {self.VERSION}, and is version {data.get('version')!r}")
+        if data and not isinstance(data.get("tokens", {}), dict):
+            raise self.damaged("its tokens are not an object")
+        return data
+
+    def tokens(self) -> dict[str, Any]:
+        """Each cache key and what lies under it."""
+        tokens: dict[str, Any] = self.read().get("tokens", {})
+        return tokens
+
+
+class CliSlot:
+    """A grant in the CLI's cache, under the name of a profile or under a host."""
+
+    def __init__(self, file: CliCache, key: str, host: str, account_id: str = "") -> None:
+        self._file = file
+        self._key = key
+        self._host = host
+        self._account_id = account_id
+        self.origin = f"{file.name} [{key}]"
+        self.locked = file.locked
+
+    def read(self) -> Grant | None:
+        entry = self._file.tokens().get(self._key)
+        if not isinstance(entry, dict):
+            return None
+        return Grant(
+            host=self._host,
+            access=_text(entry.get("access_token")),
+            refresh=_text(entry.get("refresh_token")),
+            expires_at=_expiry(entry.get("expiry")),
+            account_id=self._account_id,
+        )
+
+    def write(self, spent: Grant, fresh: Grant) -> None:
+        """Also renews the entry's twin: the CLI writes a login under its profile and under its host, and the refresh
+        token in both is spent at once."""
+        data = self._file.read()
+        for entry in data.get("tokens", {}).values():
+            if isinstance(entry, dict) and entry.get("refresh_token") == spent.refresh:
+                entry["access_token"] = fresh.access
+                entry["refresh_token"] = fresh.refresh
+                entry["expiry"] = format_expiry(fresh.expires_at) if fresh.expires_at else "0001-01-01T00:00:00Z"
+                if "expires_in" in entry and fresh.expires_at:
+                    entry["expires_in"] = round(fresh.expires_at - self._file.world.now())
+        self._file.write(data)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _expiry(value: object) -> float | None:
+    """An expiry that nobody can read is in the past: a refresh puts that right."""
+    try:
+        return parse_expiry(value)
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+def write_private(path: str, data: bytes) -> None:
+    """Replace the file at `path` by `data`: at once, on disk when this returns, and for this user alone.
+
+    A symbolic link is followed, so that a dotfile kept elsewhere stays where it is. Raises ConfigError, with the
+    old file as it was and nothing left beside it, when that cannot be done.
+    """
+    import tempfile
+
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    temporary = ""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}-", suffix=".tmp", dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        temporary = ""
+        _sync_directory(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror or error}", hint=f"make room and allow writing: ls -ld {folder}"
+        ) from error
+    finally:
+        if temporary:
+            os.unlink(temporary)
+
+
+def _sync_directory(folder: str) -> None:
+    if os.name == "nt":  # pragma: no cover  NTFS journals the rename, and a directory cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""A certified OAuth server (npm `oidc-provider`) in the place of a Databricks workspace."""
