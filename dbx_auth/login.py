@@ -109,7 +109,7 @@ def whoami(token: Token, world: World, *, budget: float = 30.0) -> str:
     """The user name that the workspace knows this token by; empty where it accepts the token but will not say.
 
     Some identities may not ask for themselves (a group's token gets 404), so a list of serving endpoints counts too.
-    Raises LoginRequired when the workspace refuses the token, Temporary when it does not answer.
+    Raises Refused when the workspace does not take the token, Temporary when it does not answer.
     """
     deadline = world.monotonic() + budget
 
@@ -134,7 +134,7 @@ def _no_entry(answer: Response, token: Token) -> AuthError:
     if answer.status == 429 or answer.status >= 500:
         return Temporary(text, hint="try again in a while")
     if answer.status in (401, 403):
-        return LoginRequired(text, hint=f"dbx-auth login {token.host}")
+        return Refused(text, hint=f"dbx-auth login {token.host} --force")
     return Refused(text, hint="check that the host is a Databricks workspace")
 
 

@@ -6,7 +6,7 @@ The rules are those of the Databricks SDKs and CLI, see docs/settings.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from . import hosts
 from .errors import ConfigError, Unavailable, UsageError
@@ -82,11 +82,15 @@ class Flags(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """The settings of one identity. `name` is the section they came from, empty when no section was read."""
+    """The settings of one identity.
+
+    `name` is the section they came from, empty when no section was read; `by_login` says that nothing but the last
+    `dbx-auth login` decided for them.
+    """
 
     name: str
     settings: Mapping[str, Setting]
-    path: str
+    by_login: bool = False
 
     def value(self, name: str) -> str:
         """The value of a setting, or an empty string."""
@@ -131,14 +135,13 @@ def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a Name
     Raises UsageError for flags that contradict each other, ConfigError for a file or a value that cannot be used;
     neither is ever repaired by us.
     """
-    path = world.config_file
     from_env = _from_env(world.env)
     given = {
         name: Setting(name, value, f"flag --{name.replace('_', '-')}")
         for name, value in (("host", flags.host), ("account_id", flags.account_id))
         if value
     }
-    name, section = _section(world, flags, {**from_env, **given})
+    name, section, by_login = _section(world, flags, {**from_env, **given})
     if flags.profile:
         closed = {n: s for n, s in from_env.items() if n not in _NOT_BESIDE_PROFILE}
         of_profile = {n: s for n, s in section.items() if n == "host" or FIELDS[n].method or n in _NOT_BESIDE_PROFILE}
@@ -154,7 +157,7 @@ def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a Name
                 f"profile {flags.profile} is for {theirs}, not for {settings['host'].value}",
                 hint="use --profile or --host, not both",
             )
-    return Profile(name, settings, path)
+    return Profile(name, settings, by_login)
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, Setting]:
@@ -167,46 +170,51 @@ def _from_env(env: Mapping[str, str]) -> dict[str, Setting]:
     return found
 
 
-def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[str, dict[str, Setting]]:
-    """The section that applies and its settings; an empty name where the file is not to be read."""
+def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[str, dict[str, Setting], bool]:
+    """The section that applies, its settings, and whether the last login chose them.
+
+    The name is empty where the file is not to be read.
+    """
     if flags.profile:
-        return _named(world, flags.profile, must_exist=True)
+        return flags.profile, _named(world, flags.profile, must_exist=True), False
     if name := world.env.get("DATABRICKS_CONFIG_PROFILE"):
-        return _named(world, name)
+        return name, _named(world, name), False
     if "host" in given or any(FIELDS[n].method for n in given):
-        return "", {}
-    if name := preferred(world, "profile"):
-        return _named(world, name)
+        return "", {}, False
+    if name := preferred_profile(world):
+        return name, _named(world, name), False
     from .store import AuthJson
 
     if entry := AuthJson(world).default():
         if entry.profile:
-            return _named(world, entry.profile, must_exist=True)
+            return entry.profile, _named(world, entry.profile, must_exist=True), True
         stored = {"host": entry.host, "account_id": entry.account_id}
-        return "", {n: Setting(n, v, STORED) for n, v in stored.items() if v}
-    sections = read(world)
-    name = sections.get("__settings__", {}).get("default_profile", "")
-    if name:
-        return _named(world, name)
-    if sections.get("DEFAULT"):
-        return "DEFAULT", _settings(world, "DEFAULT", sections["DEFAULT"])
-    return "", {}
+        return "", {n: Setting(n, v, STORED) for n, v in stored.items() if v}, True
+    name = default_name(sections := read(world))
+    if name == "DEFAULT" and not sections.get(name):
+        return "", {}, False
+    return name, _named(world, name), False
 
 
-def _named(world: World, name: str, *, must_exist: bool = False) -> tuple[str, dict[str, Setting]]:
+def default_name(sections: Mapping[str, Mapping[str, str]]) -> str:
+    """The profile that applies when nobody names one."""
+    return sections.get("__settings__", {}).get("default_profile") or "DEFAULT"
+
+
+def _named(world: World, name: str, *, must_exist: bool = False) -> dict[str, Setting]:
     path = world.shorten(world.config_file)
     if name == "__settings__":
         raise ConfigError(f"__settings__ is a reserved section of {path}, not a profile", hint="dbx-auth profiles")
     sections = read(world)
     if not sections and not must_exist:
-        return name, {}
+        return {}  # as the SDKs: a machine without the file may have all it needs in its environment
     if not sections.get(name):
         known = ", ".join(n for n in sections if n != "__settings__" and sections[n]) or "none"
         raise ConfigError(
             f"{path} has no profile {name}; it has: {known}",
             hint="dbx-auth profiles" if known != "none" else "dbx-auth login",
         )
-    return name, _settings(world, name, sections[name])
+    return _settings(world, name, sections[name])
 
 
 def _settings(world: World, section: str, values: Mapping[str, str]) -> dict[str, Setting]:
@@ -250,22 +258,23 @@ def _add_principal(world: World, settings: dict[str, Setting]) -> None:
             settings[name] = Setting(name, entry.text(name), STORED)
 
 
-def preferred(world: World, key: str) -> Any:
-    """What our own `config.toml` says about `key`, or None. Raises ConfigError when the file cannot be read."""
+def preferred_profile(world: World) -> str:
+    """The profile that our own `config.toml` prefers, or an empty string."""
     import os
 
     path = os.path.join(world.config_dir, "config.toml")
     text = _text(world, path)
     if not text:
-        return None
+        return ""
     import tomllib
 
     try:
-        return tomllib.loads(text).get(key)
+        name = tomllib.loads(text).get("profile", "")
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{world.shorten(path)} is not TOML: {error}", hint=f"correct the file, or move it away: {path}"
         ) from error
+    return name if isinstance(name, str) else ""
 
 
 def read(world: World) -> dict[str, dict[str, str]]:

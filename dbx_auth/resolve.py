@@ -82,6 +82,11 @@ def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolu
 def _ask(source: sources.Source, profile: Profile, world: World, demand: Demand) -> Token:
     profile.require(source.needs)
     found = source.fetch(profile, world, Keeper(world, demand))
+    if not (found.value.isascii() and found.value.isprintable()) or " " in found.value:
+        raise ConfigError(
+            f"the token of {found.origin} holds a space or a control character, which no header can carry",
+            hint="a token is one word; look for a line break at its end",
+        )
     life = found.life(world.now())
     if demand.min_ttl is not None and life < demand.min_ttl:
         raise Refused(

@@ -32,7 +32,7 @@ AUTH_TYPES = {"browser": "databricks-cli", "pat": "stored", "m2m": "oauth-m2m"}
 @click.option("--client-id", metavar="ID", help="Service principal of --method m2m; its secret comes from stdin.")
 @click.option("--force", is_flag=True, help="Log in anew even if a login works.")
 @click.option("--no-browser", is_flag=True, help="Show the link; the address it ends at may be pasted.")
-@click.option("--timeout", type=Duration(), default=logins.TIMEOUT, show_default=True, help="Wait for the browser.")
+@click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Wait for the browser.")
 def login(
     world: World,
     flags: Flags,
@@ -140,7 +140,7 @@ def _remember(profile: Profile, found: Token, world: World) -> None:
     entry = next((e for e in file.entries() if e.host == found.host), None)
     if entry:
         file.login(entry.fields)
-    elif not found.origin.startswith("env "):
+    elif profile.name or found.auth_type == "databricks-cli":
         file.login({"type": "profile", "profile": profile.name, "host": found.host})
 
 

@@ -35,7 +35,7 @@ def profiles(world: World, form: str) -> None:
 def listing(world: World) -> list[dict[str, Any]]:
     """Each profile that names a host or an account; `auth_type` is what it says, or what its settings amount to."""
     sections = profile_module.read(world)
-    default = sections.pop("__settings__", {}).get("default_profile") or "DEFAULT"
+    default = profile_module.default_name(sections)
     return [
         {
             "name": name,
@@ -45,7 +45,7 @@ def listing(world: World) -> list[dict[str, Any]]:
             "default": name == default,
         }
         for name, values in sections.items()
-        if values.get("host") or values.get("account_id")
+        if name != "__settings__" and (values.get("host") or values.get("account_id"))
     ]
 
 

@@ -84,15 +84,15 @@ def _ask(token: Token, world: World) -> tuple[str | None, AuthError | None]:
 
 def _passed_over(profile: Profile, world: World) -> list[str]:
     """The file's default profile, when the last login decides which host this is."""
-    if not profile.host or profile.origin("host") != profiles.STORED:
+    if not profile.by_login:
         return []
     try:
         sections = profiles.read(world)
     except ConfigError as error:
         return [str(error)]
-    name = sections.get("__settings__", {}).get("default_profile") or "DEFAULT"
+    name = profiles.default_name(sections)
     host = sections.get(name, {}).get("host", "")
-    if not host or host.rstrip("/") == profile.host:
+    if not host or name == profile.name or host.rstrip("/") == profile.host:
         return []
     return [
         f"the last login, {profile.host}, passes over profile {name} of {world.shorten(world.config_file)}, {host} "

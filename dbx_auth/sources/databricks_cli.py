@@ -28,23 +28,32 @@ def slots(profile: Profile, world: World) -> Iterator[Slot]:
     host, account_id = profile.host, profile.value("account_id")
     yield OwnSlot(AuthJson(world), host)
     cache = CliCache(world)
-    if profile.name and profile.origin("host").startswith("file "):
-        yield CliSlot(cache, profile.name, host, account_id)
-    elif name := _profile_of(host, cache, world):
+    if name := _cache_key(profile, cache, world):
         yield CliSlot(cache, name, host, account_id)
     key = f"{host}/oidc/accounts/{account_id}" if hosts.is_account(host) and account_id else host
     yield CliSlot(cache, key, host, account_id)
 
 
-def _profile_of(host: str, cache: CliCache, world: World) -> str:
-    """The one profile of this host that the CLI has a login for; the CLI too goes from a host to its profile."""
+def _cache_key(profile: Profile, cache: CliCache, world: World) -> str:
+    """The profile of this host that the CLI has a login for: the one in use, else the only one there is.
+
+    The CLI goes from a host to its profile in the same way, and also refuses to guess between two.
+    """
     keys = [key for key in cache.tokens() if "://" not in key]
     if not keys:
         return ""
-    sections = profiles.read(world)
-    found = [key for key in keys if _host(sections.get(key, {})) == host]
+    try:
+        sections = profiles.read(world)
+    except ConfigError as error:
+        world.note(f"databricks-cli: {error}")
+        return ""
+    found = [key for key in keys if _host(sections.get(key, {})) == profile.host]
+    if profile.name in found:
+        return profile.name
     if len(found) > 1:
-        raise ConfigError(f"profiles {' and '.join(found)} both log in to {host}", hint=f"dbx-auth -p {found[0]} token")
+        raise ConfigError(
+            f"the profiles {', '.join(found)} all log in to {profile.host}", hint=f"dbx-auth -p {found[0]} token"
+        )
     return "".join(found)
 
 
