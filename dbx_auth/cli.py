@@ -24,7 +24,7 @@ VERBS = {
     "status": "Who you are, through which source, until when, and why.",
     "token": "Print one fresh token.",
     "models": "List the models that the workspace serves.",
-    "logout": "Forget our logins.",
+    "logout": "Forget our login for a host, or all of them.",
     "profiles": "List the profiles of .databrickscfg.",
     "completion": "Print the completion script of a shell.",
     "sandbox": "Serve an emulated workspace on loopback.",
@@ -93,8 +93,7 @@ def _tell(error: AuthError, argv: Sequence[str]) -> int:
     if _wants_json(argv):
         click.echo(output.failure(error))
     tell(f"dbx-auth: {error}")
-    if error.hint:
-        tell(f"hint: {error.hint}")
+    tell(f"hint: {error.hint}")
     return error.exit_code
 
 

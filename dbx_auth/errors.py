@@ -30,13 +30,13 @@ class Attempt(NamedTuple):
 
 
 class AuthError(Exception):
-    """Something said no. `hint`, when there is one, is a command or a setting that can be pasted."""
+    """Something said no. `hint` is what to type or to look at next: a command or a setting that can be pasted."""
 
     exit_code = 1
     error_code = "REFUSED"
     retryable = False
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
 
@@ -62,7 +62,7 @@ class LoginRequired(AuthError):
 class NotConfigured(LoginRequired):
     """Every source was asked and none had a token; `attempts` tells the whole tale."""
 
-    def __init__(self, message: str, attempts: Sequence[Attempt], *, hint: str = "") -> None:
+    def __init__(self, message: str, attempts: Sequence[Attempt], *, hint: str) -> None:
         super().__init__(message, hint=hint)
         self.attempts = tuple(attempts)
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from . import oauth
 from .errors import AuthError, LoginRequired, Refused, Temporary, UsageError
 from .store import AuthJson, Grant, grant_fields
-from .tokens import Token
+from .tokens import Token, is_one_word
 from .world import Response, World
 
 PORTS = range(8020, 8041)
@@ -88,7 +88,7 @@ def with_browser(
 def with_pat(host: str, key: str, world: World) -> Key:
     """Log in with a personal access token."""
     key = key.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
+    if not is_one_word(key):
         raise UsageError("that is not a token: a token is one word", hint="dbx-auth login --with-token < token.txt")
     return Key({"type": "api", "key": key, "host": host}, Token(key, None, "stored", "this login", host))
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from . import hosts
 from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
 from .store import Grant
+from .tokens import is_one_word
 from .world import Response, World
 
 DISCOVERY_BUDGET = 5.0
@@ -23,6 +24,8 @@ UNSTATED_LIFE = 3600.0
 """Seconds a token lives when its server does not say; Databricks access tokens live an hour."""
 
 SCOPES = ("all-apis",)
+
+_LOOK = "check the host: dbx-auth status --offline"
 
 
 class Answer(NamedTuple):
@@ -79,7 +82,7 @@ def _document(url: str, deadline: float, world: World) -> dict[str, Any]:
     left = deadline - world.monotonic()
     try:
         if left <= 0:
-            raise Temporary(f"{DISCOVERY_BUDGET:.0f} s for discovery are over")
+            raise Temporary(f"{DISCOVERY_BUDGET:.0f} s for discovery are over", hint="check the network")
         answer = world.http("GET", url, budget=left)
         if answer.ok:
             return answer.object()
@@ -172,7 +175,7 @@ def refusal(answer: Response) -> AuthError:
         return LoginRequired(text, hint="dbx-auth login")
     if code in ("invalid_client", "unauthorized_client"):
         return Refused(text, hint="check client_id and client_secret")
-    return Refused(text, hint="check the host: dbx-auth status --offline")
+    return Refused(text, hint=_LOOK)
 
 
 def _words(value: object) -> str:
@@ -186,10 +189,10 @@ def _granted(answer: Answer, before: Grant) -> Grant:
     access, refresh_token = body.get("access_token"), body.get("refresh_token")
     if "error" in body:
         raise refusal(response)
-    if not isinstance(access, str) or not access:
-        raise Refused(f"{response.url} answered without an access token")
+    if not isinstance(access, str) or not is_one_word(access):
+        raise Refused(f"{response.url} answered without an access token that can be used", hint=_LOOK)
     if str(body.get("token_type") or "Bearer").lower() != "bearer":
-        raise Refused(f"{response.url} gave a token of a kind we do not know: {_words(body['token_type'])}")
+        raise Refused(f"{response.url} gave a token of a kind we do not know: {_words(body['token_type'])}", hint=_LOOK)
     return Grant(
         host=before.host,
         access=access,

@@ -67,7 +67,7 @@ def failure(error: AuthError) -> str:
         {
             "error_code": error.error_code,
             "message": str(error),
-            "hint": error.hint or None,
+            "hint": error.hint,
             "retryable": error.retryable,
         },
         indent=2,

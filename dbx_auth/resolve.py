@@ -16,7 +16,7 @@ from . import sources
 from .errors import Attempt, AuthError, ConfigError, LoginRequired, NotConfigured, Refused, Temporary, Unavailable
 from .profile import Profile
 from .store import Grant, Slot
-from .tokens import AIM, FLOOR, Token
+from .tokens import AIM, FLOOR, Token, is_one_word
 from .world import World
 
 
@@ -49,7 +49,7 @@ def token(profile: Profile, world: World, demand: Demand = Demand()) -> Token:  
     """A fresh token, or the AuthError that says why there is none."""
     resolution = resolve(profile, world, demand)
     if resolution.token is None:
-        raise resolution.error or NotConfigured("no source was asked", resolution.attempts)
+        raise resolution.error or _end_of_chain(profile, list(resolution.attempts), [])
     return resolution.token
 
 
@@ -82,7 +82,7 @@ def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolu
 def _ask(source: sources.Source, profile: Profile, world: World, demand: Demand) -> Token:
     profile.require(source.needs)
     found = source.fetch(profile, world, Keeper(world, demand))
-    if not (found.value.isascii() and found.value.isprintable()) or " " in found.value:
+    if not is_one_word(found.value):
         raise ConfigError(
             f"the token of {found.origin} holds a space or a control character, which no header can carry",
             hint="a token is one word; look for a line break at its end",
@@ -158,7 +158,9 @@ class Keeper:
 
     def _renewed(self, slot: Slot, held: Grant, renew: Callable[[Grant, World], Grant]) -> Grant:
         if not held.refresh:
-            raise LoginRequired(f"the login in {slot.origin} has ended and has no refresh token")
+            raise LoginRequired(
+                f"the login in {slot.origin} has ended and has no refresh token", hint=f"dbx-auth login {held.host}"
+            )
         with slot.locked():
             now_held = slot.read()  # the only grant whose refresh token may be spent
             if now_held is None:

@@ -13,6 +13,11 @@ FLOOR = 40.0
 """Seconds of life below which a token is not handed out: the server refuses 30 s or less, and a request takes time."""
 
 
+def is_one_word(value: str) -> bool:
+    """Whether this can be a token: something that a header can carry (RFC 6750, 2.1)."""
+    return bool(value) and value.isascii() and value.isprintable() and " " not in value
+
+
 @dataclass(frozen=True)
 class Token:
     """An access token, what kind it is, until when it lives and who gave it.

@@ -132,7 +132,10 @@ class Http:
                     for piece in answer.iter_raw():
                         body += piece
                         if len(body) > limit:
-                            raise Refused(f"{url} answered with more than {limit} bytes; nothing of it was used")
+                            raise Refused(
+                                f"{url} answered with more than {limit} bytes; nothing of it was used",
+                                hint="check the host",
+                            )
                         if time.monotonic() > deadline:
                             raise _silent(url, budget)
                     return Response(url, answer.status_code, dict(answer.headers), bytes(body))

@@ -1,127 +1,35 @@
-"""What every test may use: a machine of its own, and a command line on it."""
+"""What every test may use: a machine of its own, and the far sides it talks to."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
+import shlex
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
+from machine import HOST as HOST, OTHER as OTHER, Machine as Machine, Result as Result
+from oidc_provider.fixture import OidcProvider, installed
 
-from dbx_auth import cli
-from dbx_auth.store import AuthJson, CliCache
-from dbx_auth.world import Http, World, tell
+from dbx_auth.sandbox import Sandbox
 
-HOST = "https://dev.cloud.databricks.com"
-OTHER = "https://prod.cloud.databricks.com"
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
+BROWSER = """
+import sys, httpx
+with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+    page = browser.get(sys.argv[1])
+open(sys.argv[2], "w").write(f"{page.status_code} {page.text}")
+"""
 
 
-class Machine:
-    """A home directory and an environment, and `dbx-auth` on it: `run` in this process, `spawn` as a real one."""
-
-    def __init__(self, home: Path, capture: pytest.CaptureFixture[str]) -> None:
-        self.home = home
-        self.env: dict[str, str] = {}
-        self.browsed: list[str] = []
-        self.waited: list[str] = []
-        self.stdin: list[str] = []
-        self.clock = time.time
-        self._capture = capture
-
-    @property
-    def world(self) -> World:
-        return World(
-            env=self.env,
-            home=str(self.home),
-            now=lambda: self.clock(),
-            http=Http(self.env),
-            open_url=self.browse,
-            read_line=lambda: self.stdin.pop(0) if self.stdin else "",
-            warn=lambda text: tell(f"dbx-auth: warning: {text}"),
-            waiting=self.wait,
-        )
-
-    def browse(self, url: str) -> bool:
-        self.browsed.append(url)
-        return False
-
-    def wait(self, what: str, seconds: float) -> AbstractContextManager[None]:
-        self.waited.append(what)
-        return nullcontext()
-
-    def run(self, *argv: str, stdin: str = "") -> Result:
-        self.stdin = stdin.splitlines()
-        self._capture.readouterr()
-        code = cli.run(argv, self.world)
-        return Result(code, *self._capture.readouterr())
-
-    def spawn(self, *argv: str, stdin: str = "", **env: str) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", "dbx_auth", *argv],
-            env=self.child_env(**env),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
-
-    def child_env(self, **env: str) -> dict[str, str]:
-        """The environment of a real process on this machine, and nothing of the one that runs the tests."""
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "SYSTEMROOT") or k.startswith("COVERAGE")}
-        return {**kept, "HOME": str(self.home), **self.env, **env}
-
-    @property
-    def auth_json(self) -> Path:
-        return Path(AuthJson(self.world).path)
-
-    @property
-    def cli_cache(self) -> Path:
-        return Path(CliCache(self.world).path)
-
-    @property
-    def config(self) -> Path:
-        return self.home / ".databrickscfg"
-
-    def write(self, path: Path, content: str | bytes | dict[str, Any]) -> Path:
-        """Put a file there, private as ours are; a dictionary becomes JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = json.dumps(content) if isinstance(content, dict) else content
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        path.chmod(0o600)
-        return path
-
-    def cached_login(self, key: str, **fields: Any) -> Path:
-        """A login in the Databricks CLI's cache; fresh unless `fields` say otherwise."""
-        entry = {"access_token": "cached", "token_type": "Bearer", "refresh_token": "r", "expiry": _in(3000), **fields}
-        return self.write(self.cli_cache, {"version": 1, "tokens": {key: entry}})
-
-    def files(self) -> dict[str, bytes]:
-        """Every file of the home and what it holds, to see that nothing changed."""
-        found = (p for p in self.home.rglob("*") if p.is_file())
-        return {str(p.relative_to(self.home)): p.read_bytes() for p in found if p.suffix != ".lock"}
-
-
-def _in(seconds: float) -> str:
-    """An expiry that many seconds from now, as the CLI writes it."""
-    from dbx_auth.tokens import format_expiry
-
-    return format_expiry(time.time() + seconds)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where DBX_AUTH_TEST_REAL=required, a test that needs a real part may not be skipped."""
+    report = yield
+    if report.skipped and item.get_closest_marker("real") and os.environ.get("DBX_AUTH_TEST_REAL") == "required":
+        report.outcome = "failed"
+        report.longrepr = f"a real part is missing: {report.longrepr}"
+    return report
 
 
 @pytest.fixture
@@ -135,5 +43,30 @@ def machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Mach
 def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The person who runs the tests may have a workspace; no test ever sees it."""
     for name in list(os.environ):
-        if name.startswith(("DATABRICKS_", "DBX_AUTH_", "ARM_", "GOOGLE_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("DATABRICKS_", "DBX_AUTH_D", "DBX_AUTH_C", "ARM_", "GOOGLE_")) or name.lower().endswith(
+            "_proxy"
+        ):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def oidc() -> Iterator[OidcProvider]:
+    if not installed():
+        pytest.skip("npm ci in tests/oidc_provider")
+    with OidcProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(auto_approve=True) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def browser(machine: Machine, tmp_path: Path) -> Path:
+    """A browser that follows redirects; returns the file that the last page it saw is written to."""
+    script, seen = tmp_path / "browser.py", tmp_path / "page.html"
+    script.write_text(BROWSER.replace("sys.argv[2]", repr(str(seen))))
+    machine.env["BROWSER"] = shlex.join([sys.executable, str(script)])
+    return seen

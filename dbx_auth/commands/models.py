@@ -98,19 +98,20 @@ def size(tokens: int | None) -> str:
 
 
 def table(listing: Listing, shown: list[Model]) -> Any:
-    """The list as something rich can print."""
+    """The list as something rich can print: a block for each family."""
+    from itertools import groupby
+
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=None, padding=(0, 2), header_style="dim", title_justify="left")
-    for name in ("model", "family", "can", "context", "output", "called through"):
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("model", "can", "context", "output", "called through"):
         grid.add_column(name, justify="right" if name in ("context", "output") else "left", no_wrap=name == "model")
-    family = ""
-    for m in sorted(shown, key=lambda m: (m.family, m.id)):
-        if family and m.family != family:
-            grid.add_row()
-        family = m.family
-        style = "bold" if m.ready else "dim"
-        cells = (m.id, m.family, can(m), size(m.context), size(m.output), ", ".join(m.apis))
-        grid.add_row(*(Text(printable(c), style=style if i == 0 else "") for i, c in enumerate(cells)))
+    for family, members in groupby(sorted(shown, key=lambda m: (m.family, m.id)), key=lambda m: m.family):
+        grid.add_row()
+        grid.add_row(Text(printable(family), style="bold cyan"))
+        for m in members:
+            cells = (can(m).replace(",", ", "), size(m.context), size(m.output), ", ".join(m.apis))
+            name = Text(f"  {printable(m.id)}", style="" if m.ready else "dim")
+            grid.add_row(name, *(Text(printable(cell), style="dim" if cell == "-" else "") for cell in cells))
     return grid

@@ -21,7 +21,7 @@ def sandbox(world: World, port: int, auto_approve: bool, token_ttl: float) -> No
         from dbx_auth.sandbox import Sandbox
 
         server = Sandbox(port=port, auto_approve=auto_approve, token_ttl=token_ttl)
-        server.bind()
+        server.start()
     except ImportError as error:
         raise ConfigError("the sandbox is not installed", hint="pip install 'dbx-auth[sandbox]'") from error
     except OSError as error:

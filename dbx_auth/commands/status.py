@@ -51,7 +51,7 @@ def report(profile: Profile, world: World, *, offline: bool = False) -> dict[str
         checked = "online"
     if isinstance(error, Temporary):
         checked = "unreachable"
-    warnings = [str(error) + (f" (hint: {error.hint})" if error.hint else "")] if error else []
+    warnings = [f"{error} (hint: {error.hint})"] if error else []
     warnings += _passed_over(profile, world)
     life = token.life(world.now()) if token else None
     return {

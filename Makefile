@@ -1,0 +1,55 @@
+# make demo        see it work, with no workspace: sandbox, login, status, token, models
+# make test        lint, types, and every test with its coverage
+# make pictures    docs/*.svg, of what status and models look like
+# make completions completions/, from the commands
+# make bench       what a cached token costs, beside Python itself
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OIDC := tests/oidc_provider
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint pictures completions bench clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/python docs/demo.py
+
+test: lint $(OIDC)/node_modules/.package-lock.json
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n 2
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --skip-empty --fail-under=95
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+pictures: $(VENV)/.dev
+	$(BIN)/python docs/pictures.py
+
+completions: $(VENV)/.dev
+	for shell in bash zsh fish; do $(BIN)/dbx-auth completion $$shell > completions/dbx-auth.$$shell; done
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/token.py
+
+clean:
+	rm -rf $(VENV) $(OIDC)/node_modules .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade 'pip>=25.1'
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[sandbox]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.demo
+	$(PIP) --group dev
+	@touch $@
+
+$(OIDC)/node_modules/.package-lock.json: $(OIDC)/package-lock.json
+	cd $(OIDC) && npm ci --silent --no-audit --no-fund
+	@touch $@

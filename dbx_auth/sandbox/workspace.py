@@ -1,0 +1,160 @@
+"""What is in the workspace: its numbers, its people and its serving endpoints."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .oauth import Principal
+
+WORKSPACE_ID = "1234567890123456"
+ACCOUNT_ID = "5a9db0c5-0000-4000-8000-000000000000"
+CLOUD = "AWS"
+
+USER = Principal("4217000000000001", "sandbox.user@example.com", "Sandbox User")
+
+CHAT = "mlflow/v1/chat/completions"
+RESPONSES = "openai/v1/responses"
+MESSAGES = "anthropic/v1/messages"
+GENERATE = "gemini/v1/generateContent"
+EMBEDDINGS = "mlflow/v1/embeddings"
+PREDICT = "predict"  # a custom model's own columns; the only one that is not an api_type of the workspace
+
+FAMILY_APIS = {
+    "claude": (CHAT, MESSAGES),
+    "gpt": (CHAT, RESPONSES),
+    "codex": (RESPONSES,),
+    "gemini": (CHAT, GENERATE),
+    "gpt-oss": (CHAT,),
+    "llama": (CHAT,),
+    "qwen": (CHAT,),
+    "gemma": (CHAT,),
+    "embedding": (EMBEDDINGS,),
+    "external": (CHAT,),
+    "custom": (PREDICT,),
+}
+
+
+class Endpoint(NamedTuple):
+    """A serving endpoint: what the lists say about it, and what it can be asked."""
+
+    name: str
+    family: str
+    display_name: str
+    context: str = ""
+    apis: tuple[str, ...] = ()
+    task: str = "llm/v1/chat"
+    ready: bool = True
+
+    @property
+    def speaks(self) -> tuple[str, ...]:
+        return self.apis or FAMILY_APIS[self.family]
+
+    @property
+    def foundation(self) -> bool:
+        """Whether it is one of Databricks' own, which everybody sees and nobody created."""
+        return self.name.startswith("databricks-")
+
+
+EMBEDDING, CLASSIC = "llm/v1/embeddings", ""
+
+ENDPOINTS = {
+    endpoint.name: endpoint
+    for endpoint in (
+        Endpoint("databricks-claude-haiku-4-5", "claude", "Claude Haiku 4.5", "200K"),
+        Endpoint("databricks-claude-opus-4-1", "claude", "Claude Opus 4.1", "200K"),
+        Endpoint("databricks-claude-opus-4-5", "claude", "Claude Opus 4.5", "200K"),
+        Endpoint("databricks-claude-opus-4-6", "claude", "Claude Opus 4.6", "1M"),
+        Endpoint("databricks-claude-opus-5-5", "claude", "Claude Opus 5.5", "1M", apis=(MESSAGES,)),
+        Endpoint("databricks-claude-sonnet-4", "claude", "Claude Sonnet 4", "200K"),
+        Endpoint("databricks-claude-sonnet-4-5", "claude", "Claude Sonnet 4.5", "200K"),
+        Endpoint("databricks-claude-sonnet-4-6", "claude", "Claude Sonnet 4.6", "1M"),
+        Endpoint("databricks-gpt-5", "gpt", "GPT-5", "400K"),
+        Endpoint("databricks-gpt-5-1", "gpt", "GPT-5.1", "400K"),
+        Endpoint("databricks-gpt-5-2", "gpt", "GPT-5.2", "400K"),
+        Endpoint("databricks-gpt-5-5", "gpt", "GPT-5.5", "1M"),
+        Endpoint("databricks-gpt-5-mini", "gpt", "GPT-5 mini", "400K"),
+        Endpoint("databricks-gpt-5-nano", "gpt", "GPT-5 nano", "400K"),
+        Endpoint("databricks-gpt-5-1-codex-max", "codex", "GPT-5.1 Codex Max", "400K"),
+        Endpoint("databricks-gpt-5-1-codex-mini", "codex", "GPT-5.1 Codex Mini", "400K"),
+        Endpoint("databricks-gpt-5-3-codex", "codex", "GPT-5.3 Codex", "400K"),
+        Endpoint("databricks-gemini-2-5-flash", "gemini", "Gemini 2.5 Flash", "1M"),
+        Endpoint("databricks-gemini-2-5-pro", "gemini", "Gemini 2.5 Pro", "1M"),
+        Endpoint("databricks-gemini-3-flash", "gemini", "Gemini 3 Flash", "1M"),
+        Endpoint("databricks-gemini-3-pro", "gemini", "Gemini 3 Pro", "1M"),
+        Endpoint("databricks-gpt-oss-120b", "gpt-oss", "GPT OSS 120B", "128K"),
+        Endpoint("databricks-gpt-oss-20b", "gpt-oss", "GPT OSS 20B", "128K"),
+        Endpoint("databricks-llama-4-maverick", "llama", "Llama 4 Maverick", "128K"),
+        Endpoint("databricks-meta-llama-3-1-8b-instruct", "llama", "Meta Llama 3.1 8B Instruct", "128K"),
+        Endpoint("databricks-meta-llama-3-3-70b-instruct", "llama", "Meta Llama 3.3 70B Instruct", "128K"),
+        Endpoint("databricks-qwen3-next-80b-a3b-instruct", "qwen", "Qwen3-Next 80B A3B Instruct", "256K"),
+        Endpoint("databricks-gemma-3-12b", "gemma", "Gemma 3 12B", "128K"),
+        Endpoint("databricks-bge-large-en", "embedding", "BGE Large (En)", "512", task=EMBEDDING),
+        Endpoint("databricks-gte-large-en", "embedding", "GTE Large (En)", "8K", task=EMBEDDING),
+        Endpoint("databricks-qwen3-embedding-0-6b", "embedding", "Qwen3 Embedding 0.6B", "32K", task=EMBEDDING),
+        Endpoint("churn-forecast", "custom", "churn_forecast", task=CLASSIC),
+        Endpoint("team-gpt", "external", "gpt-4o"),
+        Endpoint("support-chat", "llama", "support_chat", ready=False),
+    )
+}
+
+
+def me(principal: Principal) -> dict[str, Any]:
+    """SCIM's answer to "who am I"."""
+    return {
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+        "id": principal.id,
+        "userName": principal.user_name,
+        "displayName": principal.display_name,
+        "active": True,
+    }
+
+
+def listing() -> dict[str, Any]:
+    return {"endpoints": [describe(endpoint) for endpoint in ENDPOINTS.values()]}
+
+
+def foundation_models() -> dict[str, Any]:
+    """The list that also knows which APIs each model speaks."""
+    return {"endpoints": [describe(e, api_types=True) for e in ENDPOINTS.values() if e.foundation]}
+
+
+def describe(endpoint: Endpoint, *, api_types: bool = False) -> dict[str, Any]:
+    context = f" with a context window of {endpoint.context} tokens" if endpoint.context else ""
+    created = 1_759_000_000_000
+    described: dict[str, Any] = {
+        "name": endpoint.name,
+        "id": f"{endpoint.name}-id",
+        "creator": None if endpoint.foundation else USER.user_name,
+        "description": f"{endpoint.display_name}{context}.",
+        "creation_timestamp": created,
+        "last_updated_timestamp": created,
+        "state": {
+            "ready": "READY" if endpoint.ready else "NOT_READY",
+            "config_update": "NOT_UPDATING" if endpoint.ready else "IN_PROGRESS",
+        },
+        "config": {"served_entities": [_served_entity(endpoint, api_types)]},
+        "tags": [],
+    }
+    return {**described, "task": endpoint.task} if endpoint.task else described  # a classic model's row has no task
+
+
+def _served_entity(endpoint: Endpoint, api_types: bool) -> dict[str, Any]:
+    if endpoint.family == "external":
+        model = {"provider": "openai", "name": endpoint.display_name, "task": endpoint.task}
+        return {"name": endpoint.name, "external_model": model}
+    if not endpoint.foundation:
+        return {"name": endpoint.name, "entity_name": f"main.models.{endpoint.display_name}", "entity_version": "3"}
+    entity = "system.ai." + endpoint.name.removeprefix("databricks-")
+    foundation_model: dict[str, Any] = {
+        "name": entity,
+        "display_name": endpoint.display_name,
+        "docs": "https://docs.databricks.com/machine-learning/foundation-model-apis/supported-models.html",
+    }
+    if api_types:
+        foundation_model |= {"api_types": list(endpoint.speaks), "ai_gateway_v2_supported": True}
+    return {
+        "name": endpoint.name,
+        "entity_name": entity,
+        "entity_version": "1",
+        "foundation_model": foundation_model,
+    }
