@@ -112,6 +112,6 @@ def table(listing: Listing, shown: list[Model]) -> Any:
         grid.add_row(Text(printable(family), style="bold cyan"))
         for m in members:
             cells = (can(m).replace(",", ", "), size(m.context), size(m.output), ", ".join(m.apis))
-            name = Text(f"  {printable(m.id)}", style="" if m.ready else "dim")
-            grid.add_row(name, *(Text(printable(cell), style="dim" if cell == "-" else "") for cell in cells))
+            title = Text(f"  {printable(m.id)}", style="" if m.ready else "dim")
+            grid.add_row(title, *(Text(printable(cell), style="dim" if cell == "-" else "") for cell in cells))
     return grid

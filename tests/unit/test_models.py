@@ -425,8 +425,8 @@ def test_the_second_list_says_which_apis_a_model_speaks(world: Make) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [404, 403, 401, 429, 500, 302, b"<html>login</html>", b"", b"[]", Temporary("slow"), Refused("too large")]
-    + [ConfigError("proxy")],
+    [404, 403, 401, 429, 500, 302, b"<html>login</html>", b"", b"[]", Temporary("slow", hint="h")]
+    + [Refused("too large", hint="h"), ConfigError("proxy", hint="h")],
     ids=str,
 )
 def test_a_second_list_that_does_not_answer_costs_nothing_but_a_note(
@@ -472,7 +472,7 @@ def test_an_answer_that_is_not_json_is_refused(world: Make, body: bytes) -> None
 
 def test_a_workspace_out_of_reach_is_temporary(world: Make) -> None:
     with pytest.raises(Temporary):
-        models.listing(HOST, "me", HEADERS, world(Workspace(list=Temporary("cannot reach"))))
+        models.listing(HOST, "me", HEADERS, world(Workspace(list=Temporary("cannot reach", hint="h"))))
 
 
 # ---- the cache -----------------------------------------------------------------------------------------------------
