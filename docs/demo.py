@@ -49,8 +49,9 @@ def say(text: str) -> None:
 def show(words: str, env: dict[str, str]) -> int:
     print(f"\n$ dbx-auth {words}", flush=True)
     # One stream, so that what is said stays in its place when all this goes into a file.
-    both = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    return subprocess.run([DBX_AUTH, *words.split()], env=env, timeout=60, **both).returncode
+    one = subprocess.STDOUT
+    argv = [DBX_AUTH, *words.split()]
+    return subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stderr=one, timeout=60).returncode
 
 
 if __name__ == "__main__":
