@@ -320,5 +320,5 @@ def test_importing_reads_no_file_and_loads_nothing_heavy() -> None:
         "import sys, dbx_auth.models, dbx_auth.catalogue as c\n"
         "print(c._catalogue.cache_info().currsize, *sorted({'tomllib','httpx','rich','click'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0"]
