@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import NoReturn
 import click
 
 from . import __version__, output
-from .errors import AuthError, UsageError
+from .errors import AuthError, Refused, UsageError
 from .profile import Flags
 from .world import World, tell
 
@@ -87,6 +88,24 @@ def run(argv: Sequence[str], world: World | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1  # the reader has gone, and with it everybody who could be told
+    except OSError as error:
+        return _tell(
+            Refused(f"cannot write the output: {error.strerror or error}", hint="look where stdout goes"), argv
+        )
+    except Exception as error:
+        return _tell(_bug(error), argv)
+
+
+def _bug(error: Exception) -> Refused:
+    """What we did not foresee. Its text stays unsaid: it may hold a secret; where it happened does not."""
+    where = error.__traceback__
+    while where and where.tb_next:
+        where = where.tb_next
+    place = f"{os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}" if where else "nowhere"
+    return Refused(
+        f"a mistake of ours: {type(error).__name__} at {place}",
+        hint="please report it, with this line and the command: https://pypi.org/project/dbx-auth/",
+    )
 
 
 def _tell(error: AuthError, argv: Sequence[str]) -> int:
@@ -106,8 +125,16 @@ def _wants_json(argv: Sequence[str]) -> bool:
 
 
 def main() -> NoReturn:
+    if sys.stdout is None:  # started with >&-
+        sys.stdout = open(
+            os.devnull, encoding="utf-8"
+        )  # for reading: a token that cannot be written must not be a success
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a host name that the locale cannot spell is no reason to fail
     code = run(sys.argv[1:])
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):
         sys.stdout.flush()
     # Taking the interpreter down costs 7 of the 45 ms that a cached token takes, and nothing of ours waits for it.
     os._exit(code)

@@ -222,7 +222,7 @@ class World(NamedTuple):
     @classmethod
     def terminal(cls, *, verbose: bool = False) -> World:
         """The real one, for the command line: warnings and waiting go to stderr, a browser may be opened."""
-        shown = sys.stderr.isatty()
+        shown = sys.stderr is not None and sys.stderr.isatty()
         return cls(
             env=os.environ,
             home=os.path.expanduser("~"),
@@ -273,6 +273,8 @@ class World(NamedTuple):
 
 def tell(text: str) -> None:
     """Write a line of conversation to stderr, never to stdout; harmless whatever a server put into it."""
+    if sys.stderr is None:  # started with 2>&-
+        return
     sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
