@@ -89,9 +89,8 @@ def run(argv: Sequence[str], world: World | None = None) -> int:
     except BrokenPipeError:
         return 1  # the reader has gone, and with it everybody who could be told
     except OSError as error:
-        return _tell(
-            Refused(f"cannot write the output: {error.strerror or error}", hint="look where stdout goes"), argv
-        )
+        why = error.strerror or str(error)
+        return _tell(Refused(f"cannot write the output: {why}", hint="look where stdout goes"), argv)
     except Exception as error:
         return _tell(_bug(error), argv)
 
@@ -110,7 +109,8 @@ def _bug(error: Exception) -> Refused:
 
 def _tell(error: AuthError, argv: Sequence[str]) -> int:
     if _wants_json(argv):
-        click.echo(output.failure(error))
+        with contextlib.suppress(OSError):
+            click.echo(output.failure(error))
     tell(f"dbx-auth: {error}")
     tell(f"hint: {error.hint}")
     return error.exit_code
@@ -126,13 +126,9 @@ def _wants_json(argv: Sequence[str]) -> bool:
 
 def main() -> NoReturn:
     if sys.stdout is None:  # started with >&-
-        sys.stdout = open(
-            os.devnull, encoding="utf-8"
-        )  # for reading: a token that cannot be written must not be a success
+        sys.stdout = open(os.devnull, encoding="utf-8")  # to read from, so that writing a token to it is an error
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a host name that the locale cannot spell is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot spell is no reason to fail
     code = run(sys.argv[1:])
     with contextlib.suppress(OSError, AttributeError):
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
@@ -275,8 +275,9 @@ def tell(text: str) -> None:
     """Write a line of conversation to stderr, never to stdout; harmless whatever a server put into it."""
     if sys.stderr is None:  # started with 2>&-
         return
-    sys.stderr.write(printable(text) + "\n")
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
 
 
 def printable(text: str) -> str:
