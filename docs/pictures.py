@@ -42,7 +42,7 @@ def main() -> None:
         token = resolve.token(settings, world)
         listing = models.listing(token.host, token.subject, token.headers, world)
         shown = models.select(listing.models)
-        draw("models", "dbx-auth models", models_command.table(listing, shown))
+        draw("models", "dbx-auth models", models_command.table(shown))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from dbx_auth.world import World, printable, tell
 
 from . import identity, output_option
 
+WIDE = 104
+"""Columns of a terminal that hold the whole table; a narrower one gets what matters most."""
+
 
 @click.command()
 @identity()
@@ -71,7 +74,8 @@ def show(listing: Listing, shown: list[Model]) -> None:
     if shown and sys.stdout.isatty():
         from rich.console import Console
 
-        Console(highlight=False).print(table(listing, shown))
+        console = Console(highlight=False)
+        console.print(table(shown, wide=console.width >= WIDE))
     elif shown:
         rows = [[m.id, m.family, ",".join(m.apis), can(m), size(m.context)] for m in shown]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -97,7 +101,7 @@ def size(tokens: int | None) -> str:
     return f"{tokens / 1_000_000:.3g}M" if tokens >= 1_000_000 else f"{tokens // 1000}k"
 
 
-def table(listing: Listing, shown: list[Model]) -> Any:
+def table(shown: list[Model], *, wide: bool = True) -> Any:
     """The list as something rich can print: a block for each family."""
     from itertools import groupby
 
@@ -105,7 +109,8 @@ def table(listing: Listing, shown: list[Model]) -> Any:
     from rich.text import Text
 
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("model", "can", "context", "output", "called through"):
+    columns = ("model", "can", "context", "output", "called through") if wide else ("model", "can", "context")
+    for name in columns:
         grid.add_column(name, justify="right" if name in ("context", "output") else "left", no_wrap=name == "model")
     for family, members in groupby(sorted(shown, key=lambda m: (m.family, m.id)), key=lambda m: m.family):
         grid.add_row()
@@ -113,5 +118,6 @@ def table(listing: Listing, shown: list[Model]) -> Any:
         for m in members:
             cells = (can(m).replace(",", ", "), size(m.context), size(m.output), ", ".join(m.apis))
             title = Text(f"  {printable(m.id)}", style="" if m.ready else "dim")
-            grid.add_row(title, *(Text(printable(cell), style="dim" if cell == "-" else "") for cell in cells))
+            row = [title, *(Text(printable(cell), style="dim" if cell == "-" else "") for cell in cells)]
+            grid.add_row(*row[: len(columns)])
     return grid

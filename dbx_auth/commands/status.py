@@ -103,7 +103,7 @@ def _passed_over(profile: Profile, world: World) -> list[str]:
 def ends(found: dict[str, Any]) -> str:
     """Until when the token lives, in words."""
     if found["expires_in"] is None:
-        return "no end known"
+        return "nobody knows; a key does not say"
     renewed = ", then renewed by itself" if found["refreshable"] else ", and then a new login is needed"
     return f"in {output.duration(found['expires_in'])}{renewed}"
 
