@@ -80,6 +80,9 @@ def run(argv: Sequence[str], world: World | None = None) -> int:
         return int(cli.main(args=list(argv), prog_name="dbx-auth", standalone_mode=False, obj=world) or 0)
     except AuthError as error:
         return _tell(error, argv)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except click.UsageError as error:
         hint = f"{error.ctx.command_path} --help" if error.ctx else "dbx-auth --help"
         return _tell(UsageError(error.format_message().rstrip("."), hint=hint), argv)

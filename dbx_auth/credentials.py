@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 
 from . import profile as profiles, resolve
-from .tokens import AIM, Token
+from .errors import ConfigError
+from .tokens import AIM, FLOOR, Token
 from .world import World
 
 
@@ -28,8 +29,11 @@ class Credentials:
 
     @property
     def host(self) -> str:
-        """The workspace, as `https://name`. Raises ConfigError when no setting says which."""
-        return self._held.host if self._held else self.token().host
+        """The workspace, as `https://name`; asks nobody. Raises ConfigError when no setting says which."""
+        host = self._held.host if self._held else profiles.load(self._world, self._flags).host
+        if not host:
+            raise ConfigError("no setting says which host", hint="export DATABRICKS_HOST=https://<your workspace>")
+        return host
 
     def token(self, *, rejected: str = "") -> Token:
         """A fresh token; `rejected` is one that a server has just refused, and any other will do.
@@ -39,7 +43,7 @@ class Credentials:
         """
         with self._lock:
             held = self._held
-            if held and held.value != rejected and held.life(self._world.now()) >= self._min_ttl:
+            if held and held.value != rejected and held.life(self._world.now()) >= max(self._min_ttl, FLOOR):
                 return held  # spares the files; a token that another process renewed meanwhile does not end this one
             demand = resolve.Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
             self._held = resolve.token(profiles.load(self._world, self._flags), self._world, demand)

@@ -6,10 +6,11 @@ import re
 from typing import NamedTuple
 
 from .errors import ConfigError
+from .tokens import is_one_word
 
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
 _URL = re.compile(
-    rf"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<user>[^/?#@]*@)?"
+    rf"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?"
     rf"(?P<name>{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?P<port>:[0-9]{{1,5}})?"
     rf"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?(?P<fragment>#.*)?"
 )
@@ -43,17 +44,14 @@ def canonical(text: str) -> Host:
     id; a trailing `/serving-endpoints` is dropped. Raises ConfigError for anything else.
     """
     wanted = "a host is https:// and a name, such as https://adb-1234567890123456.7.azuredatabricks.net"
+    if "@" in text:  # and not a word of it is repeated
+        raise ConfigError("the host holds a user name or a password, which is no way to log in", hint=wanted)
     if any(c.isspace() or not c.isprintable() for c in text.strip()):
         raise ConfigError(f"the host holds white space or a control character: {text!r}", hint=wanted)
     match = _URL.fullmatch(text.strip().lower())
-    if match is None:
+    if match is None or not _can_exist(match["name"], match["port"] or ""):
         raise ConfigError(f"this is not a host: {text!r}", hint=wanted)
     scheme, name = match["scheme"] or "https", match["name"] + (match["port"] or "")
-    if match["user"]:
-        raise ConfigError(
-            f"the host holds a user name or a password, which is no way to log in: {name}",
-            hint=f"use https://{name}",
-        )
     if scheme != "https" and not (scheme == "http" and is_loopback(f"http://{name}")):
         raise ConfigError(f"the host must use https: {scheme}://{name}", hint=f"use https://{name}")
     if (match["path"] or "/").rstrip("/") not in ("", "/serving-endpoints") or match["fragment"]:
@@ -62,11 +60,25 @@ def canonical(text: str) -> Host:
     return Host(f"{scheme}://{name}", query.get("w") or query.get("o") or "", query.get("a", ""))
 
 
+def _can_exist(name: str, port: str) -> bool:
+    """Whether a name that looks like one is within what DNS, IP and TCP allow."""
+    if port and not 0 < int(port[1:]) < 65536:
+        return False
+    if name[0] == "[" or name.rpartition(".")[2].isdigit():
+        import ipaddress
+
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+    return len(name) <= 253 and all(len(label) <= 63 for label in name.split("."))
+
+
 def _query(text: str) -> dict[str, str]:
+    """The ids in a query; a value that no id has is not one. Their case is kept, so this reads the text as typed."""
     from urllib.parse import parse_qsl
 
-    # Names of a workspace may be mixed case, so this reads the text as it was typed.
-    return dict(parse_qsl(text.partition("?")[2]))
+    return {name: value for name, value in parse_qsl(text.partition("?")[2]) if re.fullmatch(r"[\w-]+", value, re.A)}
 
 
 def is_loopback(url: str) -> bool:
@@ -84,8 +96,8 @@ def trusts(host: str, url: str) -> bool:
 
     The host's own origin always; otherwise https in a Databricks domain, and only when the host is in one too.
     """
-    match = _URL.fullmatch(url.lower())
-    if match is None or match["user"]:
+    match = _URL.fullmatch(url.lower()) if is_one_word(url) else None
+    if match is None:
         return False
     if f"{match['scheme']}://{match['name']}{match['port'] or ''}" == host:
         return True

@@ -47,10 +47,14 @@ class Auth(httpx.Auth):
 
 def _carry(request: httpx.Request, token: Token) -> bool:
     """Put the token on the request; False, and nothing put, when the request goes to another host."""
-    if _origin(request.url) != _origin(httpx.URL(token.host)):
+    if not _is_ours(request, token):
         return False
     request.headers.update(token.headers)
     return True
+
+
+def _is_ours(request: httpx.Request, token: Token) -> bool:
+    return _origin(request.url) == _origin(httpx.URL(token.host))
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
@@ -58,5 +62,9 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def _worth_a_retry(response: httpx.Response, token: Token) -> bool:
+    """Whether our host refused a token that can be renewed, of a request that can be sent again.
+
+    The answer may be that of another host, to which a redirect led.
+    """
     replayable = isinstance(response.request.stream, httpx.ByteStream)
-    return response.status_code == 401 and token.refreshable and replayable
+    return response.status_code == 401 and token.refreshable and replayable and _is_ours(response.request, token)

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import html
+import os
 import queue
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from . import oauth
 from .errors import AuthError, LoginRequired, Refused, Temporary, UsageError
 from .store import AuthJson, Grant, grant_fields
 from .tokens import Token, is_one_word
-from .world import Response, World
+from .world import Response, World, one_line
 
 PORTS = range(8020, 8041)
 """Where the callback may listen; Databricks has `http://localhost:8020` and its neighbours registered."""
@@ -36,12 +37,18 @@ class Callback(NamedTuple):
     error: str = ""
     description: str = ""
 
+    def __repr__(self) -> str:
+        return f"Callback(code=***, iss={self.iss!r}, error={self.error!r})"
+
 
 class Key(NamedTuple):
     """What a login may end with: the entry that auth.json will keep, and a token to try it with."""
 
     fields: Mapping[str, Any]
     token: Token
+
+    def __repr__(self) -> str:
+        return f"Key(fields=***, token={self.token!r})"
 
 
 def with_browser(
@@ -76,9 +83,9 @@ def with_browser(
         callback = _wait(answers, timeout, opened, world)
     if callback.error:
         raise Refused(f"the login was refused: {callback.error}: {callback.description}", hint="dbx-auth login")
-    if callback.iss and endpoints.issuer and callback.iss != endpoints.issuer:
+    if endpoints.issuer and callback.iss != endpoints.issuer and (callback.iss or endpoints.names_itself):
         raise Refused(
-            f"the answer is from {callback.iss}, not from {endpoints.issuer}; the code was not used",
+            f"the answer is from {callback.iss or 'nobody'}, not from {endpoints.issuer}; the code was not used",
             hint="dbx-auth login",
         )
     grant = oauth.exchange_code(endpoints, callback.code, verifier, redirect_uri, blank, world)
@@ -102,6 +109,8 @@ def with_principal(host: str, account_id: str, client_id: str, client_secret: st
         )
     grant = oauth.client_credentials(host, account_id, client_id, client_secret, "", world)
     fields = {"type": "m2m", "client_id": client_id, "client_secret": client_secret, "host": host}
+    if account_id:
+        fields["account_id"] = account_id
     return Key(fields, Token(grant.access, grant.expires_at, "oauth-m2m", "this login", host))
 
 
@@ -120,7 +129,7 @@ def whoami(token: Token, world: World, *, budget: float = 30.0) -> str:
 
     answer = ask("/api/2.0/preview/scim/v2/Me")
     if answer.ok:
-        return str(answer.object().get("userName") or "")
+        return one_line(answer.object().get("userName"))
     if answer.status in (403, 404):
         second = ask("/api/2.0/serving-endpoints")
         if second.ok:
@@ -175,8 +184,8 @@ def read_callback(query: str, state: str) -> Callback | None:
         return None
     if not said.get("code") and not said.get("error"):
         return None
-    description = " ".join(said.get("error_description", "").split())[:300]
-    return Callback(said.get("code", ""), said.get("iss", ""), said.get("error", "")[:100], description)
+    words = (one_line(said.get(name)) for name in ("iss", "error", "error_description"))
+    return Callback(said.get("code", ""), *words)
 
 
 def _wait(answers: queue.Queue[Callback], timeout: float, countdown: bool, world: World) -> Callback:
@@ -194,7 +203,7 @@ def _take_paste(state: str, answers: queue.Queue[Callback], world: World) -> Non
     import threading
 
     def read() -> None:
-        while line := world.read_line():
+        while (line := world.read_line()) is not None:
             if callback := read_callback(line.strip().partition("?")[2], state):
                 answers.put(callback)
                 return
@@ -239,7 +248,8 @@ def _servers(state: str, answers: queue.Queue[Callback]) -> list[Any]:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
-        allow_reuse_address = False  # on Windows it would let another process listen in
+        # Elsewhere it only frees the port of a login that has just ended; on Windows it lets others listen in.
+        allow_reuse_address = os.name != "nt"
         allow_reuse_port = False
 
         def server_bind(self) -> None:

@@ -5,14 +5,14 @@ Building a request and reading an answer are pure; `world.http` is the one thing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import hosts
 from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
 from .store import Grant
 from .tokens import is_one_word
-from .world import Response, World
+from .world import Response, World, one_line
 
 DISCOVERY_BUDGET = 5.0
 """Seconds for finding the endpoints, all requests together."""
@@ -31,16 +31,21 @@ _LOOK = "check the host: dbx-auth status --offline"
 class Answer(NamedTuple):
     """A token endpoint's good answer, and when we asked for it: its seconds count from there at the latest."""
 
-    response: Response
+    url: str
+    body: Mapping[str, Any]
     sent: float
 
 
 class Endpoints(NamedTuple):
-    """Where to log in and where to get tokens. `issuer` is empty where discovery told none."""
+    """Where to log in and where to get tokens.
+
+    `issuer` is empty where discovery told none; `names_itself` says that the server puts it into every callback.
+    """
 
     authorization: str
     token: str
     issuer: str = ""
+    names_itself: bool = False
 
 
 def discover(host: str, account_id: str, world: World) -> Endpoints:
@@ -70,6 +75,7 @@ def discover(host: str, account_id: str, world: World) -> Endpoints:
         authorization=endpoint("authorization_endpoint", "authorize"),
         token=endpoint("token_endpoint", "token"),
         issuer=issuer if isinstance(issuer, str) else "",
+        names_itself=document.get("authorization_response_iss_parameter_supported") is True,
     )
 
 
@@ -108,7 +114,7 @@ def refresh(grant: Grant, world: World) -> Grant:
     """
     endpoints = discover(grant.host, grant.account_id, world)
     form = {"grant_type": "refresh_token", "refresh_token": grant.refresh, "client_id": grant.client_id}
-    return _granted(_post(endpoints.token, form, world, "refreshing the login"), grant)
+    return _granted(_post(endpoints.token, form, world, "refreshing the login", secrets=(grant.refresh,)), grant)
 
 
 def exchange_code(
@@ -125,7 +131,7 @@ def exchange_code(
         "code_verifier": verifier,
         "client_id": blank.client_id,
     }
-    return _granted(_post(endpoints.token, form, world, "finishing the login"), blank)
+    return _granted(_post(endpoints.token, form, world, "finishing the login", secrets=(code, verifier)), blank)
 
 
 def client_credentials(
@@ -136,7 +142,8 @@ def client_credentials(
     headers = basic(client_id, client_secret)
     form = {"grant_type": "client_credentials", "scope": scopes or " ".join(SCOPES)}
     try:
-        answer = _post(endpoints.token, form, world, "asking for a token", headers)
+        secrets = (client_secret, headers["Authorization"].removeprefix("Basic "))
+        answer = _post(endpoints.token, form, world, "asking for a token", secrets=secrets, headers=headers)
     except LoginRequired as error:  # invalid_grant says nothing about a person here
         raise Refused(str(error), hint="check client_id and client_secret") from error
     return _granted(answer, Grant(host=host, access="", client_id=client_id))
@@ -146,58 +153,64 @@ def basic(username: str, password: str) -> dict[str, str]:
     """The Authorization header of RFC 7617."""
     import base64
 
-    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+    pair = f"{username}:{password}".encode(errors="surrogateescape")  # bytes of the environment that are not UTF-8
+    return {"Authorization": "Basic " + base64.b64encode(pair).decode()}
 
 
 def _post(
-    url: str, form: Mapping[str, str], world: World, what: str, headers: Mapping[str, str] | None = None
+    url: str,
+    form: Mapping[str, str],
+    world: World,
+    what: str,
+    *,
+    secrets: tuple[str, ...],
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
+    """Ask the token endpoint; raises what its refusal means, with none of the `secrets` in it that we sent."""
     sent = world.now()
     with world.waiting(what, TOKEN_BUDGET):
         response = world.http("POST", url, form=form, headers=headers, budget=TOKEN_BUDGET)
-    if not response.ok:
-        raise refusal(response)
-    return Answer(response, sent)
+    body = response.object() if response.ok else {}
+    if not response.ok or body.get("error"):
+        raise refusal(response, secrets)
+    return Answer(url, body, sent)
 
 
-def refusal(answer: Response) -> AuthError:
-    """The error that a token endpoint's answer means (RFC 6749, 5.2)."""
+def refusal(response: Response, secrets: Iterable[str] = ()) -> AuthError:
+    """The error that a token endpoint's answer means (RFC 6749, 5.2); `secrets` that it repeats are masked."""
     try:
-        body = answer.object()
+        body = response.object()
     except Refused:
         body = {}
-    code = _words(body.get("error") or body.get("error_code"))
-    said = _words(body.get("error_description") or body.get("message"))
-    text = f"{answer.url} answered {answer.status}" + "".join(f": {words}" for words in (code, said) if words)
-    if answer.status in (408, 429) or answer.status >= 500 or code in ("server_error", "temporarily_unavailable"):
+    said = (body.get("error") or body.get("error_code"), body.get("error_description") or body.get("message"))
+    code, description = (value if isinstance(value, str) else "" for value in said)
+    text = f"{response.url} answered {response.status}"
+    for words in filter(None, (code, description)):
+        for secret in filter(None, secrets):
+            words = words.replace(secret, "***")
+        text += f": {one_line(words)}"
+    if response.status in (408, 429) or response.status >= 500 or code in ("server_error", "temporarily_unavailable"):
         return Temporary(text, hint="try again in a while")
-    if code == "invalid_grant" or "refresh token is invalid" in said.lower():
+    if code == "invalid_grant" or "refresh token is invalid" in description.lower():
         return LoginRequired(text, hint="dbx-auth login")
     if code in ("invalid_client", "unauthorized_client"):
         return Refused(text, hint="check client_id and client_secret")
     return Refused(text, hint=_LOOK)
 
 
-def _words(value: object) -> str:
-    return " ".join(value.split())[:300] if isinstance(value, str) else ""
-
-
 def _granted(answer: Answer, before: Grant) -> Grant:
     """The grant in a successful answer (RFC 6749, 5.1); half of one is refused, so that it is never stored."""
-    response = answer.response
-    body = response.object()
-    access, refresh_token = body.get("access_token"), body.get("refresh_token")
-    if "error" in body:
-        raise refusal(response)
+    access, refresh_token = answer.body.get("access_token"), answer.body.get("refresh_token")
     if not isinstance(access, str) or not is_one_word(access):
-        raise Refused(f"{response.url} answered without an access token that can be used", hint=_LOOK)
-    if str(body.get("token_type") or "Bearer").lower() != "bearer":
-        raise Refused(f"{response.url} gave a token of a kind we do not know: {_words(body['token_type'])}", hint=_LOOK)
+        raise Refused(f"{answer.url} answered without an access token that can be used", hint=_LOOK)
+    kind = answer.body.get("token_type") or "Bearer"
+    if str(kind).lower() != "bearer":
+        raise Refused(f"{answer.url} gave a token of a kind we do not know: {one_line(kind)}", hint=_LOOK)
     return Grant(
         host=before.host,
         access=access,
         refresh=refresh_token if isinstance(refresh_token, str) and refresh_token else before.refresh,
-        expires_at=answer.sent + _seconds(body.get("expires_in")),
+        expires_at=answer.sent + _seconds(answer.body.get("expires_in")),
         client_id=before.client_id,
         account_id=before.account_id,
         scopes=before.scopes,

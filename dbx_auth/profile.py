@@ -5,7 +5,7 @@ The rules are those of the Databricks SDKs and CLI, see docs/settings.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from . import hosts
@@ -143,7 +143,13 @@ def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a Name
     }
     name, section, by_login = _section(world, flags, {**from_env, **given})
     if flags.profile:
-        closed = {n: s for n, s in from_env.items() if n not in _NOT_BESIDE_PROFILE}
+        # What the profile logs in with is completed by the environment, and never replaced by another way in.
+        methods = {FIELDS[n].method for n in section} - {""}
+        closed = {
+            n: s
+            for n, s in from_env.items()
+            if n not in _NOT_BESIDE_PROFILE and (not methods or FIELDS[n].method in {"", *methods})
+        }
         of_profile = {n: s for n, s in section.items() if n == "host" or FIELDS[n].method or n in _NOT_BESIDE_PROFILE}
         settings = {**section, **closed, **of_profile, **given}
     else:
@@ -179,17 +185,21 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
         return flags.profile, _named(world, flags.profile, must_exist=True), False
     if name := world.env.get("DATABRICKS_CONFIG_PROFILE"):
         return name, _named(world, name), False
-    if "host" in given or any(FIELDS[n].method for n in given):
+    if "host" in given:
         return "", {}, False
-    if name := preferred_profile(world):
+    # As in the SDKs, anything that logs in turns the file off; a host that it goes to it still needs.
+    no_file = any(FIELDS[n].method for n in given)
+    if not no_file and (name := preferred_profile(world)):
         return name, _named(world, name), False
     from .store import AuthJson
 
     if entry := AuthJson(world).default():
-        if entry.profile:
+        if entry.profile and not no_file:
             return entry.profile, _named(world, entry.profile, must_exist=True), True
         stored = {"host": entry.host, "account_id": entry.account_id}
         return "", {n: Setting(n, v, STORED) for n, v in stored.items() if v}, True
+    if no_file:
+        return "", {}, False
     name = default_name(sections := read(world))
     if name == "DEFAULT" and not sections.get(name):
         return "", {}, False
@@ -253,9 +263,9 @@ def _add_principal(world: World, settings: dict[str, Setting]) -> None:
         entry = AuthJson(world).find(settings["host"].value, "m2m")
     except ConfigError:
         return  # the source `stored` asks the same file, and tells
-    for name in ("client_id", "client_secret"):
-        if entry and entry.text(name):
-            settings[name] = Setting(name, entry.text(name), STORED)
+    names = ("client_id", "client_secret")
+    if entry and all(entry.text(name) for name in names):
+        settings.update({name: Setting(name, entry.text(name), STORED) for name in names})
 
 
 def preferred_profile(world: World) -> str:
@@ -270,7 +280,7 @@ def preferred_profile(world: World) -> str:
 
     try:
         name = tomllib.loads(text).get("profile", "")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{world.shorten(path)} is not TOML: {error}", hint=f"correct the file, or move it away: {path}"
         ) from error
@@ -305,7 +315,7 @@ def _text(world: World, path: str) -> str:
     if len(data) > LARGEST:
         raise ConfigError(f"{world.shorten(path)} is larger than {LARGEST} bytes", hint=f"look into it: {path}")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(
@@ -322,7 +332,7 @@ def parse(text: str) -> dict[str, dict[str, str]]:
     """
     sections: dict[str, dict[str, str]] = {}
     current = sections.setdefault("DEFAULT", {})
-    lines = enumerate(text.splitlines(), 1)
+    lines = enumerate(text.split("\n"), 1)
     for number, raw in lines:
         line = raw.strip()
         if not line or line[0] in "#;":
@@ -336,19 +346,27 @@ def parse(text: str) -> dict[str, dict[str, str]]:
         cut = min((i for i in (line.find("="), line.find(":")) if i >= 0), default=-1)
         if cut <= 0:
             raise ValueError(f"line {number}: neither a section nor a key with a value")
-        value = line[cut + 1 :].strip()
-        while value.endswith("\\") and value[0] not in "`":
-            value = value[:-1] + next(lines, (0, ""))[1].strip()
-        current[_unquoted(line[:cut].strip())] = _value(value)
+        current[_unquoted(line[:cut].strip())] = _value(line[cut + 1 :].strip(), number, lines)
     if not sections["DEFAULT"] and "[DEFAULT]" not in text:
         del sections["DEFAULT"]
     return sections
 
 
-def _value(text: str) -> str:
+def _value(text: str, number: int, lines: Iterator[tuple[int, str]]) -> str:
+    """One value; it takes further `lines` where a quote is open or a backslash joins the next."""
     for quote in ('"""', "`"):
-        if text.startswith(quote) and text.rfind(quote) >= len(quote):
-            return text[len(quote) : text.rfind(quote)]
+        if text.startswith(quote):
+            inside = text[len(quote) :]
+            while quote not in inside:
+                following = next(lines, None)
+                if following is None:
+                    raise ValueError(f"line {number}: a quote that is never closed")
+                inside += "\n" + following[1]
+            return inside[: inside.rfind(quote)]
+    if text.endswith("\\"):
+        while text.endswith("\\"):
+            text = text[:-1] + next(lines, (0, ""))[1].strip()
+        return text
     for comment in (" #", " ;"):
         if comment in text:
             text = text.partition(comment)[0].rstrip()

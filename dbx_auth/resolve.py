@@ -32,6 +32,9 @@ class Demand(NamedTuple):
     renew: bool = True
     rejected: str = ""
 
+    def __repr__(self) -> str:
+        return f"Demand(min_ttl={self.min_ttl}, force={self.force}, renew={self.renew}, rejected=***)"
+
     @property
     def aim(self) -> float:
         return AIM if self.min_ttl is None else max(self.min_ttl, FLOOR)

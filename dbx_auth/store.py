@@ -53,6 +53,9 @@ class Entry(NamedTuple):
     host: str
     fields: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        return f"Entry(key={self.key!r}, type={self.type!r}, host={self.host!r}, fields=***)"
+
     @property
     def account_id(self) -> str:
         return _text(self.fields.get("account_id"))
@@ -112,7 +115,7 @@ class JsonFile:
         if len(data) > LARGEST:
             raise self.damaged(f"it is larger than {LARGEST} bytes")
         try:
-            value = json.loads(data.decode("utf-8-sig"))
+            value = json.loads(data.decode().removeprefix("\ufeff"))
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise self.damaged(f"not UTF-8 text: line {line}") from None

@@ -79,14 +79,30 @@ def parse_expiry(value: object) -> float | None:
     """
     if value is None or value == "":
         return None
-    if isinstance(value, str) and not value.strip().replace(".", "", 1).isdigit():
-        return _parse_time(value.strip())
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, str) and not _is_number(value.strip()):
+        seconds = _parse_time(value.strip())
+    elif isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("an expiry is a time or a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("an expiry is a finite number")
-    return number / 1000 if number > 1e11 else number
+    else:
+        try:
+            seconds = float(value)
+        except OverflowError:
+            raise ValueError("an expiry is a number of this world") from None
+        seconds = seconds / 1000 if seconds > 1e11 else seconds
+    # The bounds leave room for any time zone, so that what is read can be written; a NaN is within no bounds.
+    if seconds is None or LAST_DAY <= seconds <= LAST_DAY + 2 * 86_400:
+        return None
+    if not -1e10 < seconds < LAST_DAY:
+        raise ValueError("an expiry is a time that a calendar has")
+    return seconds
+
+
+LAST_DAY = 253_402_128_000.0
+"""The last days of the year 9999, which some servers write for "never"."""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.replace(".", "", 1).isdigit()
 
 
 def _parse_time(text: str) -> float | None:

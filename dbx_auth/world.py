@@ -141,6 +141,11 @@ class Http:
                     return Response(url, answer.status_code, dict(answer.headers), bytes(body))
             except httpx.TimeoutException as error:
                 raise _silent(url, budget) from error
+            except (ValueError, httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+                raise ConfigError(
+                    f"a request to {one_line(url)} cannot be sent: {type(error).__name__}",
+                    hint="look for odd characters in the settings: dbx-auth status --offline",
+                ) from error
             except httpx.TransportError as error:
                 raise _unreachable(url, error) from error
 
@@ -185,7 +190,7 @@ def _log(text: str) -> None:
     """A warning of the library goes where the program sends its logs."""
     import logging
 
-    logging.getLogger("dbx_auth").warning("%s", text)
+    logging.getLogger("dbx_auth").warning("%s", printable(text))
 
 
 def _no_waiting(what: str, seconds: float) -> AbstractContextManager[None]:
@@ -197,7 +202,7 @@ class World(NamedTuple):
 
     `env` and `home` are data; the rest are callables: `now` (epoch seconds), `monotonic` and `sleep` (seconds),
     `http` (see `Http`), `open_url` (True when a browser was started), `read_line` (what a person types or a script
-    pipes in, empty at the end), `warn` (something the user should know), `note` (what `-v` shows), `waiting` (a
+    pipes in, None at the end), `warn` (something the user should know), `note` (what `-v` shows), `waiting` (a
     context manager told what we wait for and how many seconds at most).
     """
 
@@ -209,7 +214,7 @@ class World(NamedTuple):
     sleep: Callable[[float], None] = time.sleep
     http: Callable[..., Response] = Http(os.environ)
     open_url: Callable[[str], bool] = lambda url: False
-    read_line: Callable[[], str] = lambda: ""
+    read_line: Callable[[], str | None] = lambda: None
     warn: Callable[[str], None] = _log
     note: Callable[[str], None] = _silence
     waiting: Callable[[str, float], AbstractContextManager[None]] = _no_waiting
@@ -258,12 +263,12 @@ class World(NamedTuple):
 
             return str(getattr(platformdirs, platformdirs_name)("dbx-auth", appauthor=False))
         # platformdirs answers the same here (a test holds it to that), but its import costs half as much as Python.
-        base = self.env.get(xdg, "").strip()
+        base = self.env.get(xdg, "")
         return os.path.join(base if os.path.isabs(base) else os.path.join(self.home, fallback), "dbx-auth")
 
     def expand(self, path: str) -> str:
         """`path` with a leading `~` replaced by this world's home."""
-        return os.path.join(self.home, path[2:]) if path.startswith(("~/", "~\\")) else path
+        return os.path.join(self.home, path[2:].lstrip("/\\")) if path.startswith(("~/", "~\\")) else path
 
     def shorten(self, path: str) -> str:
         """`path` as a person would write it, with `~` for home."""
@@ -289,15 +294,23 @@ def printable(text: str) -> str:
     return "".join(c for c in text if c == "\n" or c.isprintable())
 
 
-def _line_of_stdin() -> str:
-    """One line from stdin without its newline, empty at the end.
+def one_line(value: object, limit: int = 300) -> str:
+    """What a server said, as one harmless line; empty for anything that is not text."""
+    return printable(" ".join(value.split()))[:limit] if isinstance(value, str) else ""
+
+
+def _line_of_stdin() -> str | None:
+    """One line from stdin without its newline, None at the end.
 
     Reads the file descriptor itself: a daemon thread that sits in `sys.stdin` at exit takes the interpreter down.
     """
     line = bytearray()
-    while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        line += byte
-    return line.decode(errors="replace").rstrip("\r")
+    try:
+        while (byte := os.read(0, 1)) not in (b"", b"\n"):
+            line += byte
+    except OSError:  # started with <&-
+        byte = b""
+    return line.decode(errors="replace").rstrip("\r") if line or byte else None
 
 
 @contextmanager
@@ -306,7 +319,7 @@ def _countdown(what: str, seconds: float) -> Iterator[None]:
     import threading
 
     done = threading.Event()
-    plain = os.environ.get("TERM", "dumb") == "dumb"
+    plain = os.environ.get("TERM", "") in ("", "dumb")
 
     def show() -> None:
         end = time.monotonic() + seconds
@@ -345,7 +358,12 @@ def open_browser(url: str) -> bool:
     if command == "none":
         return False
     if command:
-        argv = [*shlex.split(command.split(os.pathsep)[0], posix=sys.platform != "win32"), url]
+        try:
+            argv = [*shlex.split(command.split(os.pathsep)[0], posix=sys.platform != "win32"), url]
+        except ValueError:  # a quote that is never closed
+            return False
+        if len(argv) == 1:
+            return False
     elif sys.platform == "win32":
         os.startfile(url)  # noqa: S606  the system's own way, no shell
         return True

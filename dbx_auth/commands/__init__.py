@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from dbx_auth import profile as profiles
 from dbx_auth.errors import UsageError
-from dbx_auth.profile import Flags
+from dbx_auth.profile import Flags, read as read_profiles
 from dbx_auth.world import World
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,7 +49,7 @@ def _with_positional(world: World, flags: Flags, word: str) -> Flags:
     """A profile of that name, else a host."""
     if flags.profile or flags.host:
         raise UsageError(f"{word} cannot stand beside --profile or --host", hint=f"use {word} alone")
-    if word in profiles.read(world):
+    if word in read_profiles(world):
         return flags._replace(profile=word)
     if "." not in word and ":" not in word:
         raise UsageError(f"{word} is neither a profile nor a host", hint="dbx-auth profiles")

@@ -58,11 +58,13 @@ def login(
     method = method or (_ask_method() if interactive else "browser")
     host, account_id = profile.host, profile.value("account_id")
     if method == "pat":
-        secret = world.read_line() if with_token else _ask_secret("personal access token", "--with-token", interactive)
+        secret = (
+            world.read_line() or "" if with_token else _ask_secret("personal access token", "--with-token", interactive)
+        )
         key = logins.with_pat(host, secret, world)
     elif method == "m2m":
         client_id = client_id or (click.prompt("client id", err=True) if interactive else world.read_line())
-        secret = _ask_secret("client secret", "", interactive) if interactive else world.read_line()
+        secret = _ask_secret("client secret", "", interactive) if interactive else world.read_line() or ""
         key = logins.with_principal(host, account_id, client_id or "", secret, world)
     else:
         scopes = tuple(profile.value("scopes").replace(",", " ").split())
