@@ -85,7 +85,7 @@ def run(argv: Sequence[str], world: World | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         hint = f"{error.ctx.command_path} --help" if error.ctx else "dbx-auth --help"
-        return _tell(UsageError(error.format_message().rstrip("."), hint=hint), argv)
+        return _tell(UsageError(" ".join(error.format_message().split()).rstrip("."), hint=hint), argv)
     except (click.Abort, KeyboardInterrupt):
         tell("dbx-auth: interrupted")
         return 130

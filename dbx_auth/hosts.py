@@ -68,7 +68,7 @@ def _can_exist(name: str, port: str) -> bool:
         import ipaddress
 
         try:
-            ipaddress.ip_address(name.strip("[]"))
+            ipaddress.IPv6Address(name[1:-1]) if name[0] == "[" else ipaddress.IPv4Address(name)
         except ValueError:
             return False
     return len(name) <= 253 and all(len(label) <= 63 for label in name.split("."))

@@ -184,8 +184,12 @@ def read_callback(query: str, state: str) -> Callback | None:
         return None
     if not said.get("code") and not said.get("error"):
         return None
-    words = (one_line(said.get(name)) for name in ("iss", "error", "error_description"))
-    return Callback(said.get("code", ""), *words)
+    return Callback(
+        said.get("code", ""),
+        one_line(said.get("iss")),
+        one_line(said.get("error"), 100),
+        one_line(said.get("error_description")),
+    )
 
 
 def _wait(answers: queue.Queue[Callback], timeout: float, countdown: bool, world: World) -> Callback:

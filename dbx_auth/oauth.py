@@ -153,7 +153,10 @@ def basic(username: str, password: str) -> dict[str, str]:
     """The Authorization header of RFC 7617."""
     import base64
 
-    pair = f"{username}:{password}".encode(errors="surrogateescape")  # bytes of the environment that are not UTF-8
+    try:
+        pair = f"{username}:{password}".encode(errors="surrogateescape")  # bytes of the environment that are not UTF-8
+    except UnicodeEncodeError:
+        raise ConfigError("a user name, id or secret is not text", hint="dbx-auth status --offline") from None
     return {"Authorization": "Basic " + base64.b64encode(pair).decode()}
 
 
@@ -186,8 +189,9 @@ def refusal(response: Response, secrets: Iterable[str] = ()) -> AuthError:
     code, description = (value if isinstance(value, str) else "" for value in said)
     text = f"{response.url} answered {response.status}"
     for words in filter(None, (code, description)):
-        for secret in filter(None, secrets):
-            words = words.replace(secret, "***")
+        for secret in secrets:
+            if len(secret) >= 8:  # a shorter one is no secret, and would tear words apart
+                words = words.replace(secret, "***")
         text += f": {one_line(words)}"
     if response.status in (408, 429) or response.status >= 500 or code in ("server_error", "temporarily_unavailable"):
         return Temporary(text, hint="try again in a while")

@@ -187,7 +187,9 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
         return name, _named(world, name), False
     if "host" in given:
         return "", {}, False
-    # As in the SDKs, anything that logs in turns the file off; a host that it goes to it still needs.
+    if any(FIELDS[n].method and FIELDS[n].secret for n in given):
+        return "", {}, False  # somebody wants to log in with this; `require` says that its host is missing
+    # As in the SDKs, anything else that belongs to a way to log in turns the file off, and no more than that.
     no_file = any(FIELDS[n].method for n in given)
     if not no_file and (name := preferred_profile(world)):
         return name, _named(world, name), False
@@ -209,6 +211,14 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
 def default_name(sections: Mapping[str, Mapping[str, str]]) -> str:
     """The profile that applies when nobody names one."""
     return sections.get("__settings__", {}).get("default_profile") or "DEFAULT"
+
+
+def host_of(section: Mapping[str, str]) -> str:
+    """The host of a section as the file has it, canonical; empty where there is none that can be used."""
+    try:
+        return hosts.canonical(section.get("host", "")).url
+    except ConfigError:
+        return ""
 
 
 def _named(world: World, name: str, *, must_exist: bool = False) -> dict[str, Setting]:

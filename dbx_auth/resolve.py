@@ -132,14 +132,17 @@ class Keeper:
         """A fresh token from the first slot that has one. Raises Unavailable when all are empty."""
         failure: AuthError | None = None
         empty: list[str] = []
-        for slot in slots:
-            try:
-                return self._from(slot, renew)
-            except Unavailable:
-                empty.append(slot.origin)
-            except AuthError as error:
-                failure = failure or error
-                self._world.note(f"{slot.origin}: {error}")
+        try:
+            for slot in slots:
+                try:
+                    return self._from(slot, renew)
+                except Unavailable:
+                    empty.append(slot.origin)
+                except AuthError as error:
+                    failure = failure or error
+                    self._world.note(f"{slot.origin}: {error}")
+        except AuthError as error:  # the next place cannot be told
+            failure = failure or error
         if failure:
             raise failure
         raise Unavailable(f"no login in {', '.join(empty)}")
@@ -160,20 +163,34 @@ class Keeper:
             return _token(held, slot)
 
     def _renewed(self, slot: Slot, held: Grant, renew: Callable[[Grant, World], Grant]) -> Grant:
-        if not held.refresh:
-            raise LoginRequired(
-                f"the login in {slot.origin} has ended and has no refresh token", hint=f"dbx-auth login {held.host}"
-            )
+        _check_renewable(held, slot)
         with slot.locked():
             now_held = slot.read()  # the only grant whose refresh token may be spent
             if now_held is None:
                 raise Unavailable(f"{slot.origin} was logged out")
             if now_held.access != held.access and self._is_fresh(now_held):
                 return now_held
+            _check_renewable(now_held, slot)
+            slot.rehearse()
             self._world.note(f"{slot.origin}: renewing")
-            fresh = renew(now_held, self._world)
-            slot.write(now_held, fresh)
-            return fresh
+            with self._world.uninterrupted():
+                return self._spent(slot, now_held, renew)
+
+    def _spent(self, slot: Slot, held: Grant, renew: Callable[[Grant, World], Grant]) -> Grant:
+        """Trade the refresh token of `held` for a fresh grant and keep it."""
+        try:
+            fresh = renew(held, self._world)
+        except LoginRequired:
+            # A program that takes no lock may have spent the refresh token before us, and written what it got.
+            winner = slot.read()
+            if winner is None or winner.refresh == held.refresh or not self._is_fresh(winner):
+                raise
+            return winner
+        try:
+            slot.write(held, fresh)
+        except ConfigError as error:
+            self._world.warn(f"this token is good, but the login could not be kept: {error} (hint: {error.hint})")
+        return fresh
 
     def _is_fresh(self, grant: Grant) -> bool:
         return bool(grant.access) and grant.access != self._demand.rejected and self._life(grant) >= self._demand.aim
@@ -186,6 +203,12 @@ class Keeper:
 
     def _life(self, grant: Grant) -> float:
         return Token("", grant.expires_at).life(self._world.now())
+
+
+def _check_renewable(grant: Grant, slot: Slot) -> None:
+    if not grant.refresh:
+        text = f"the login in {slot.origin} has ended and has no refresh token"
+        raise LoginRequired(text, hint=f"dbx-auth login {grant.host}")
 
 
 def _token(grant: Grant, slot: Slot) -> Token:

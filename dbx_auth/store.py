@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -82,6 +82,10 @@ class Slot(Protocol):
         """The grant, or None where there is none; takes no lock. Raises ConfigError when the file is unusable."""
         ...
 
+    def rehearse(self) -> None:
+        """Raise ConfigError if `write` could not succeed now: what cannot be kept must not be asked for."""
+        ...
+
     def write(self, spent: Grant, fresh: Grant) -> None:
         """Put `fresh` in place of `spent`, under the lock. What was logged out meanwhile stays logged out."""
         ...
@@ -133,6 +137,11 @@ class JsonFile:
             hint=f"correct it, or move it aside: mv {self.path} {self.path}.damaged",
         )
 
+    def rehearse(self) -> None:
+        """Write as much as the file has, and more, beside it; raises ConfigError when there is no room or no right."""
+        size = os.path.getsize(self.path) if os.path.exists(self.path) else 0
+        write_private(self.path, bytes(size + 65_536), rehearsal=True)
+
     def write(self, value: Mapping[str, Any]) -> None:
         write_private(self.path, json.dumps(value, indent=2).encode() + b"\n")
 
@@ -143,7 +152,7 @@ class JsonFile:
 
         lock = filelock.FileLock(self.lock_path, mode=0o600, fallback_to_soft=False, preserve_lock_file=True)
         try:
-            os.makedirs(os.path.dirname(self.lock_path), mode=0o700, exist_ok=True)
+            make_private(os.path.dirname(self.lock_path))
             with self.world.waiting(f"waiting for another process to finish with {self.name}", LOCK_WAIT):
                 lock.acquire(timeout=LOCK_WAIT)
         except filelock.Timeout as error:
@@ -189,17 +198,17 @@ class AuthJson(JsonFile):
 
     def login(self, fields: Mapping[str, Any]) -> None:
         """Make `fields` the last login; the login before it, if for another host, keeps an entry of its own."""
+        fields = {**fields, "host": hosts.canonical(fields["host"]).url}
         with self.locked():
             data = self.read()
             ours = {e.key: e for e in (_entry(k, v) for k, v in data.items()) if e}
             before = ours.get(self.DEFAULT)
-            kept: dict[str, Any] = {}
             if before and before.host != fields["host"]:
                 data[f"{self.DEFAULT}:{before.host}"] = data[self.DEFAULT]
-            elif before:
-                kept = data[self.DEFAULT]
-            twin = data.pop(f"{self.DEFAULT}:{fields['host']}", None)
-            kept = {**(twin if isinstance(twin, dict) else {}), **kept}
+            kept: dict[str, Any] = {}
+            for entry in ours.values():
+                if entry.host == fields["host"]:  # under whatever key somebody put it
+                    kept.update(data.pop(entry.key))
             data[self.DEFAULT] = {**{k: v for k, v in kept.items() if k not in _KNOWN}, **fields}
             self.write(data)
 
@@ -234,15 +243,17 @@ def _entry(key: str, value: object) -> Entry | None:
 class OwnSlot:
     """A grant in auth.json: an `oauth` entry."""
 
-    def __init__(self, file: AuthJson, host: str) -> None:
+    def __init__(self, file: AuthJson, host: str, account_id: str = "") -> None:
         self._file = file
         self._host = host
+        self._account_id = account_id
         self.origin = file.name
         self.locked = file.locked
+        self.rehearse = file.rehearse
 
     def read(self) -> Grant | None:
         entry = self._file.find(self._host, "oauth")
-        if entry is None:
+        if entry is None or (self._account_id and entry.account_id not in ("", self._account_id)):
             return None
         scopes = entry.fields.get("scopes")
         return Grant(
@@ -317,6 +328,7 @@ class CliSlot:
         self._account_id = account_id
         self.origin = f"{file.name} [{key}]"
         self.locked = file.locked
+        self.rehearse = file.rehearse
 
     def read(self) -> Grant | None:
         entry = self._file.tokens().get(self._key)
@@ -334,14 +346,19 @@ class CliSlot:
         """Also renews the entry's twin: the CLI writes a login under its profile and under its host, and the refresh
         token in both is spent at once."""
         data = self._file.read()
-        for entry in data.get("tokens", {}).values():
-            if isinstance(entry, dict) and entry.get("refresh_token") == spent.refresh:
-                entry["access_token"] = fresh.access
-                entry["refresh_token"] = fresh.refresh
-                entry["expiry"] = format_expiry(fresh.expires_at) if fresh.expires_at else "0001-01-01T00:00:00Z"
-                if "expires_in" in entry and fresh.expires_at:
-                    entry["expires_in"] = round(fresh.expires_at - self._file.world.now())
-        self._file.write(data)
+        twins = [
+            entry
+            for entry in data.get("tokens", {}).values()
+            if isinstance(entry, dict) and spent.refresh and entry.get("refresh_token") == spent.refresh
+        ]
+        for entry in twins:
+            entry["access_token"] = fresh.access
+            entry["refresh_token"] = fresh.refresh
+            entry["expiry"] = format_expiry(fresh.expires_at) if fresh.expires_at else "0001-01-01T00:00:00Z"
+            if "expires_in" in entry and fresh.expires_at:
+                entry["expires_in"] = round(fresh.expires_at - self._file.world.now())
+        if twins:
+            self._file.write(data)
 
 
 def _text(value: object) -> str:
@@ -356,11 +373,11 @@ def _expiry(value: object) -> float | None:
         return 0.0
 
 
-def write_private(path: str, data: bytes) -> None:
+def write_private(path: str, data: bytes, *, rehearsal: bool = False) -> None:
     """Replace the file at `path` by `data`: at once, on disk when this returns, and for this user alone.
 
     A symbolic link is followed, so that a dotfile kept elsewhere stays where it is. Raises ConfigError, with the
-    old file as it was and nothing left beside it, when that cannot be done.
+    old file as it was and nothing left beside it, when that cannot be done. A `rehearsal` does all but replace it.
     """
     import tempfile
 
@@ -368,15 +385,16 @@ def write_private(path: str, data: bytes) -> None:
     folder = os.path.dirname(target)
     temporary = ""
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_private(folder)
         handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}-", suffix=".tmp", dir=folder)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
-        temporary = ""
-        _sync_directory(folder)
+        if not rehearsal:
+            os.replace(temporary, target)
+            temporary = ""
+            _sync_directory(folder)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror or error}", hint=f"make room and allow writing: ls -ld {folder}"
@@ -384,6 +402,14 @@ def write_private(path: str, data: bytes) -> None:
     finally:
         if temporary:
             os.unlink(temporary)
+
+
+def make_private(folder: str) -> None:
+    """Make a directory, and those above it that are missing, for this user alone; one that is there stays as it is."""
+    if not os.path.isdir(folder):
+        make_private(os.path.dirname(folder) or os.curdir)
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
 
 
 def _sync_directory(folder: str) -> None:

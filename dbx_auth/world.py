@@ -203,7 +203,8 @@ class World(NamedTuple):
     `env` and `home` are data; the rest are callables: `now` (epoch seconds), `monotonic` and `sleep` (seconds),
     `http` (see `Http`), `open_url` (True when a browser was started), `read_line` (what a person types or a script
     pipes in, None at the end), `warn` (something the user should know), `note` (what `-v` shows), `waiting` (a
-    context manager told what we wait for and how many seconds at most).
+    context manager told what we wait for and how many seconds at most), `uninterrupted` (a context manager in which
+    Ctrl-C and a request to end are put off).
     """
 
     env: Mapping[str, str]
@@ -218,6 +219,7 @@ class World(NamedTuple):
     warn: Callable[[str], None] = _log
     note: Callable[[str], None] = _silence
     waiting: Callable[[str, float], AbstractContextManager[None]] = _no_waiting
+    uninterrupted: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @classmethod
     def system(cls) -> World:
@@ -236,6 +238,7 @@ class World(NamedTuple):
             warn=lambda text: tell(f"dbx-auth: warning: {text}"),
             note=(lambda text: tell(f"dbx-auth: {text}")) if verbose else _silence,
             waiting=_countdown if shown else _no_waiting,
+            uninterrupted=_signals_held,
         )
 
     @property
@@ -342,6 +345,28 @@ def _countdown(what: str, seconds: float) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Put off SIGINT, SIGTERM and SIGHUP until the block is over: between a spent refresh token and the file that
+    holds its successor, leaving would end the login."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():  # and there no handler can be set
+        yield
+        return
+    came: list[int] = []
+    held = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.signal(each, lambda number, frame: came.append(number)) for each in held}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def open_browser(url: str) -> bool:

@@ -52,8 +52,8 @@ def login(
     """
     method = _given_method(method, with_token, client_id)
     profile = _profile(world, flags)
-    interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    if not (force or with_token) and profile.host and _reuse(profile, method, world):
+    interactive = _interactive()
+    if not (force or with_token or client_id) and profile.host and _reuse(profile, method, world):
         return
     method = method or (_ask_method() if interactive else "browser")
     host, account_id = profile.host, profile.value("account_id")
@@ -77,7 +77,14 @@ def login(
     _name_what_wins(host, AUTH_TYPES[method], flags, world)
 
 
+def _interactive() -> bool:
+    """Whether there is a person to ask."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
 def _given_method(method: str | None, with_token: bool, client_id: str | None) -> str | None:
+    if with_token and client_id:
+        raise UsageError("--with-token does not go with --client-id", hint="leave out one of them")
     implied = "pat" if with_token else "m2m" if client_id else None
     if method and implied and method != implied:
         option = "--with-token" if with_token else "--client-id"
@@ -93,7 +100,7 @@ def _profile(world: World, flags: Flags) -> Profile:
     profile = profiles.load(world, flags)
     if profile.host and profile.origin("host") != profiles.STORED:
         return profile
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _interactive():
         if profile.host:
             return profile
         raise UsageError("no host to log in to", hint="dbx-auth login https://<your workspace>")
@@ -153,5 +160,6 @@ def _name_what_wins(host: str, auth_type: str, flags: Flags, world: World) -> No
     except AuthError as error:
         world.warn(f"but `dbx-auth token` fails with the settings of this shell: {error}")
         return
-    if (found.host, found.auth_type) != (host, auth_type):
+    ours = found.origin in (AuthJson(world).name, profiles.STORED)
+    if (found.host, found.auth_type) != (host, auth_type) or not ours:
         world.warn(f"{found.auth_type} ({found.origin}, {found.host}) wins over this login here")

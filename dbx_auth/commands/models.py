@@ -98,6 +98,8 @@ def can(model: Model) -> str:
 def size(tokens: int | None) -> str:
     if tokens is None:
         return "-"
+    if tokens < 1000:
+        return str(tokens)
     return f"{tokens / 1_000_000:.3g}M" if tokens >= 1_000_000 else f"{tokens // 1000}k"
 
 

@@ -91,8 +91,8 @@ def _passed_over(profile: Profile, world: World) -> list[str]:
     except ConfigError as error:
         return [str(error)]
     name = profiles.default_name(sections)
-    host = sections.get(name, {}).get("host", "")
-    if not host or name == profile.name or host.rstrip("/") == profile.host:
+    host = profiles.host_of(sections.get(name, {}))
+    if not host or name == profile.name or host == profile.host:
         return []
     return [
         f"the last login, {profile.host}, passes over profile {name} of {world.shorten(world.config_file)}, {host} "

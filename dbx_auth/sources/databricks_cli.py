@@ -26,7 +26,7 @@ def slots(profile: Profile, world: World) -> Iterator[Slot]:
     A profile's name is a key for its own host only: where another setting says another host, the login stays put.
     """
     host, account_id = profile.host, profile.value("account_id")
-    yield OwnSlot(AuthJson(world), host)
+    yield OwnSlot(AuthJson(world), host, account_id)
     cache = CliCache(world)
     if name := _cache_key(profile, cache, world):
         yield CliSlot(cache, name, host, account_id)
@@ -47,7 +47,7 @@ def _cache_key(profile: Profile, cache: CliCache, world: World) -> str:
     except ConfigError as error:
         world.note(f"databricks-cli: {error}")
         return ""
-    found = [key for key in keys if _host(sections.get(key, {})) == profile.host]
+    found = [key for key in keys if profiles.host_of(sections.get(key, {})) == profile.host]
     if profile.name in found:
         return profile.name
     if len(found) > 1:
@@ -55,10 +55,3 @@ def _cache_key(profile: Profile, cache: CliCache, world: World) -> str:
             f"the profiles {', '.join(found)} all log in to {profile.host}", hint=f"dbx-auth -p {found[0]} token"
         )
     return "".join(found)
-
-
-def _host(section: dict[str, str]) -> str:
-    try:
-        return hosts.canonical(section.get("host", "")).url
-    except ConfigError:
-        return ""

@@ -1,0 +1,155 @@
+"""A far side that says what a test tells it to, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from dbx_auth.errors import AuthError
+from dbx_auth.store import Grant
+from dbx_auth.world import Response
+
+ME = "/api/2.0/preview/scim/v2/Me"
+ENDPOINTS = "/api/2.0/serving-endpoints"
+TOKEN = "/oidc/v1/token"
+
+Reply = tuple[int, object] | AuthError
+
+
+class Asked(NamedTuple):
+    """One request as it came through the door."""
+
+    method: str
+    path: str
+    url: str
+    headers: Mapping[str, str]
+    form: Mapping[str, str]
+    budget: float
+
+
+class FarSide:
+    """Stands for `world.http`. Each path has a reply, or several that are given in turn, the last one for ever.
+
+    Discovery finds nothing unless it is scripted; any other path that is not scripted fails the test.
+    """
+
+    def __init__(self, replies: Mapping[str, Reply | list[Reply]] | None = None) -> None:
+        self._replies = {path: list(r) if isinstance(r, list) else [r] for path, r in (replies or {}).items()}
+        self._lock = threading.Lock()
+        self.asked: list[Asked] = []
+
+    def __call__(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        budget: float = 30.0,
+        limit: int = 1 << 20,
+    ) -> Response:
+        path = urlsplit(url).path
+        with self._lock:
+            self.asked.append(Asked(method, path, url, headers or {}, form or {}, budget))
+            replies = self._replies.get(path)
+            reply: Reply = (404, "") if replies is None else replies[0] if len(replies) == 1 else replies.pop(0)
+        assert replies or ".well-known" in path, f"nobody expected {method} {url}"
+        if isinstance(reply, AuthError):
+            raise reply
+        status, body = reply
+        data = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+        return Response(url, status, {}, data)
+
+    def posts(self) -> list[Mapping[str, str]]:
+        """The forms that were sent."""
+        return [asked.form for asked in self.asked if asked.method == "POST"]
+
+
+def never(method: str, url: str, **rest: object) -> NoReturn:
+    """The network of a test in which nothing may be asked."""
+    raise AssertionError(f"the network was asked: {method} {url}")
+
+
+class MemorySlot:
+    """A place for a grant that counts what is done to it; `meanwhile` is done while somebody waits for its lock."""
+
+    def __init__(
+        self,
+        grant: Grant | None,
+        origin: str = "memory",
+        *,
+        meanwhile: Callable[[MemorySlot], object] = lambda slot: None,
+        broken: AuthError | None = None,
+        stuck: AuthError | None = None,
+        full: AuthError | None = None,
+        no_room: AuthError | None = None,
+    ) -> None:
+        self.grant = grant
+        self.origin = origin
+        self.meanwhile = meanwhile
+        self.broken, self.stuck, self.full, self.no_room = broken, stuck, full, no_room
+        self.done: list[str] = []
+
+    def read(self) -> Grant | None:
+        self.done.append("read")
+        if self.broken:
+            raise self.broken
+        return self.grant
+
+    def rehearse(self) -> None:
+        """There is always room for another try."""
+
+    def write(self, spent: Grant, fresh: Grant) -> None:
+        self.done.append("write")
+        assert self.done.count("lock") > self.done.count("unlock"), "written without the lock"
+        if self.full:
+            raise self.full
+        if self.grant and self.grant.refresh == spent.refresh:
+            self.grant = fresh
+
+    def rehearse(self) -> None:
+        if self.no_room:
+            raise self.no_room
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        if self.stuck:
+            raise self.stuck
+        self.meanwhile(self)
+        self.done.append("lock")
+        try:
+            yield
+        finally:
+            self.done.append("unlock")
+
+
+@contextmanager
+def taken(port: int, address: str = "127.0.0.1") -> Iterator[None]:
+    """Somebody else listens on that port."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as other:
+        other.bind((address, port))
+        other.listen()
+        yield
+
+
+def free_ports() -> range:
+    """Ports of our own for the callback: 8020 to 8040 are shared by everybody on this machine.
+
+    They lie below 32768, where the ports of clients begin.
+    """
+    while True:
+        found = range(port := random.randrange(20_000, 32_000), port + 21)
+        with suppress(OSError), taken(found[0]), taken(found[0], "::1"):
+            return found
+
+
+def parsed(text: str) -> Any:
+    """The one JSON document that `text` is, up to its final newline."""
+    assert text.endswith("\n")
+    return json.loads(text)

@@ -1,0 +1,344 @@
+"""Auth for httpx: a fresh token on every request, one retry where it helps, and never a token to a stranger."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from machine import HOST, OTHER, Machine
+from unit.far_side import ME, TOKEN, FarSide, never
+
+from dbx_auth import Auth, Credentials, LoginRequired
+from dbx_auth.sandbox import Sandbox
+from dbx_auth.store import Grant, grant_fields
+from dbx_auth.tokens import format_expiry
+
+NOW = 1_700_000_000.0
+GIVEN = {"access_token": "new", "refresh_token": "r-1", "expires_in": 3600}
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+class Workspace:
+    """Takes the tokens it is told to, answers 401 to all others, and remembers what it saw."""
+
+    def __init__(self, *good: str, status: int = 401) -> None:
+        self.good = {f"Bearer {token}" for token in good}
+        self.status = status
+        self.seen: list[tuple[str, str, bytes]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        given = request.headers.get("Authorization", "")
+        self.seen.append((request.url.host, given, request.content))
+        return httpx.Response(200 if given in self.good else self.status, text=given)
+
+    @property
+    def tokens(self) -> list[str]:
+        return [given.removeprefix("Bearer ") for _, given, _ in self.seen]
+
+
+def logged_in(machine: Machine, http: object, access: str = "old") -> Auth:
+    machine.clock = lambda: NOW
+    machine.write(machine.auth_json, {"databricks": grant_fields(Grant(HOST, access, "r-0", NOW + 3600))})
+    return Auth(Credentials(world=machine.world._replace(http=http)))  # type: ignore[arg-type]
+
+
+class Wire(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Sends bodies piece by piece, as the real transports do; httpx.MockTransport would make them ones in memory."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        return self.handle(request, b"".join(request.stream))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        return self.handle(request, b"".join([piece async for piece in request.stream]))
+
+    def handle(self, request: httpx.Request, content: bytes) -> httpx.Response:
+        return self.handler(httpx.Request(request.method, request.url, headers=request.headers, content=content))
+
+
+def client(auth: Auth, handler: Handler, **rest: Any) -> httpx.Client:
+    return httpx.Client(auth=auth, transport=Wire(handler), base_url=HOST, **rest)
+
+
+async def send_async(auth: Auth, handler: Handler, *args: Any, **rest: Any) -> httpx.Response:
+    async with httpx.AsyncClient(auth=auth, transport=Wire(handler), base_url=HOST) as session:
+        return await session.request(*args, **rest)
+
+
+def send(auth: Auth, handler: Handler, *args: Any, **rest: Any) -> httpx.Response:
+    with client(auth, handler) as session:
+        return session.request(*args, **rest)
+
+
+def send_in_a_loop(auth: Auth, handler: Handler, *args: Any, **rest: Any) -> httpx.Response:
+    return asyncio.run(send_async(auth, handler, *args, **rest))
+
+
+both = pytest.mark.parametrize("send", [send, send_in_a_loop], ids=["sync", "async"])
+Send = Callable[..., httpx.Response]
+
+
+@both
+def test_every_request_carries_the_token_of_that_moment(machine: Machine, send: Send) -> None:
+    workspace = Workspace("old", "new")
+    auth = logged_in(machine, FarSide({TOKEN: (200, GIVEN)}))
+    assert send(auth, workspace, "GET", "/a").status_code == 200
+    machine.clock = lambda: NOW + 3590
+    assert send(auth, workspace, "GET", "/b").status_code == 200
+    assert workspace.tokens == ["old", "new"]
+
+
+@both
+def test_a_refused_token_is_renewed_once_and_the_request_sent_once_more(machine: Machine, send: Send) -> None:
+    workspace, far = Workspace("new"), FarSide({TOKEN: (200, GIVEN)})
+    answer = send(logged_in(machine, far), workspace, "POST", "/x", json={"a": 1})
+    assert answer.status_code == 200 and len(far.posts()) == 1
+    assert workspace.tokens == ["old", "new"]
+    assert {content for _, _, content in workspace.seen} == {b'{"a":1}'}
+
+
+@both
+def test_a_token_that_is_refused_twice_is_not_tried_a_third_time(machine: Machine, send: Send) -> None:
+    workspace, far = Workspace(), FarSide({TOKEN: (200, GIVEN)})
+    assert send(logged_in(machine, far), workspace, "GET", "/x").status_code == 401
+    assert workspace.tokens == ["old", "new"] and len(far.posts()) == 1
+
+
+@both
+@pytest.mark.parametrize("status", [400, 403, 407, 429, 500])
+def test_only_a_401_is_about_the_token(machine: Machine, send: Send, status: int) -> None:
+    workspace = Workspace(status=status)
+    assert send(logged_in(machine, never), workspace, "GET", "/x").status_code == status
+    assert len(workspace.seen) == 1
+
+
+@both
+def test_a_key_that_cannot_be_renewed_is_not_sent_again(machine: Machine, send: Send) -> None:
+    machine.env.update(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="dapi")
+    workspace = Workspace()
+    auth = Auth(Credentials(world=machine.world._replace(http=never)))
+    assert send(auth, workspace, "GET", "/x").status_code == 401
+    assert workspace.tokens == ["dapi"]
+
+
+@both
+def test_when_the_renewal_fails_the_error_says_why(machine: Machine, send: Send) -> None:
+    auth = logged_in(machine, FarSide({TOKEN: (400, {"error": "invalid_grant"})}))
+    with pytest.raises(LoginRequired):
+        send(auth, Workspace(), "GET", "/x")
+
+
+@both
+def test_without_a_login_no_request_goes_out(machine: Machine, send: Send) -> None:
+    workspace = Workspace()
+    with pytest.raises(LoginRequired):
+        send(Auth(Credentials(host=HOST, world=machine.world)), workspace, "GET", "/x")
+    assert workspace.seen == []
+
+
+@both
+def test_a_token_another_program_wrote_by_hand_into_the_headers_is_replaced(machine: Machine, send: Send) -> None:
+    workspace = Workspace("old")
+    send(logged_in(machine, never), workspace, "GET", "/x", headers={"Authorization": "Bearer stale"})
+    assert workspace.tokens == ["old"]
+
+
+# ---- bodies that can be sent only once -------------------------------------------------------------------------------
+
+
+def pieces() -> Iterator[bytes]:
+    yield b"once"
+
+
+async def async_pieces() -> AsyncIterator[bytes]:
+    yield b"once"
+
+
+@pytest.mark.parametrize(
+    ("send", "body"),
+    [
+        (send, {"content": pieces}),
+        (send_in_a_loop, {"content": async_pieces}),
+    ],
+    ids=["sync", "async"],
+)
+def test_a_body_that_can_be_sent_only_once_is(machine: Machine, send: Send, body: dict[str, Any]) -> None:
+    workspace = Workspace("new")
+    answer = send(logged_in(machine, never), workspace, "POST", "/x", content=body["content"]())
+    assert answer.status_code == 401 and [content for _, _, content in workspace.seen] == [b"once"]
+
+
+def test_an_upload_is_not_sent_again_either(machine: Machine) -> None:
+    workspace = Workspace("new")
+    assert send(logged_in(machine, never), workspace, "POST", "/x", files={"f": b"data"}).status_code == 401
+    assert len(workspace.seen) == 1
+
+
+@both
+@pytest.mark.parametrize("body", [{}, {"content": b"bytes"}, {"data": {"a": "b"}}, {"json": [1]}, {"content": "text"}])
+def test_a_body_in_memory_is_sent_again_byte_for_byte(machine: Machine, send: Send, body: dict[str, Any]) -> None:
+    workspace = Workspace("new")
+    auth = logged_in(machine, FarSide({TOKEN: (200, GIVEN)}))
+    assert send(auth, workspace, "POST", "/x", **body).status_code == 200
+    assert workspace.seen[0][2] == workspace.seen[1][2]
+
+
+def test_a_streamed_answer_is_retried_before_it_is_read(machine: Machine) -> None:
+    workspace = Workspace("new")
+    with client(logged_in(machine, FarSide({TOKEN: (200, GIVEN)})), workspace) as session:
+        with session.stream("GET", "/x") as answer:
+            assert answer.status_code == 200 and b"".join(answer.iter_bytes()) == b"Bearer new"
+
+
+# ---- strangers -------------------------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize(
+    "url",
+    [
+        OTHER + "/x",
+        HOST.replace("https", "http") + "/x",
+        HOST + ":8443/x",
+        HOST + ".evil.example/x",
+        "https://evil.example/" + HOST,
+        HOST.replace("https://", "https://evil.example@") + ".evil.example/x",
+    ],
+)
+def test_the_token_never_goes_to_another_host(machine: Machine, send: Send, url: str) -> None:
+    workspace = Workspace("old")
+    answer = send(logged_in(machine, never), workspace, "GET", url)
+    assert answer.status_code == 401 and workspace.tokens in ([""], ["Basic " + "ZXZpbC5leGFtcGxlOg=="])
+
+
+@both
+@pytest.mark.parametrize("url", [HOST + ":443/x", HOST.upper() + "/x", "/x", "x", HOST])
+def test_the_same_host_in_other_words_gets_it(machine: Machine, send: Send, url: str) -> None:
+    """The control of the test above."""
+    workspace = Workspace("old")
+    assert send(logged_in(machine, never), workspace, "GET", url).status_code == 200
+
+
+def redirecting(workspace: Workspace) -> Handler:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/away":
+            workspace(request)
+            return httpx.Response(307, headers={"Location": OTHER + "/x"})
+        if request.url.path == "/near":
+            workspace(request)
+            return httpx.Response(307, headers={"Location": "/x"})
+        return workspace(request)
+
+    return handle
+
+
+def test_a_redirect_to_another_host_does_not_carry_the_token(machine: Machine) -> None:
+    workspace = Workspace(status=200)
+    with client(logged_in(machine, never), redirecting(workspace), follow_redirects=True) as session:
+        session.get("/away", headers={"Authorization": "Bearer old"})
+    assert workspace.seen[1][:2] == (httpx.URL(OTHER).host, "")
+
+
+def test_a_redirect_on_the_same_host_does(machine: Machine) -> None:
+    workspace = Workspace("old")
+    with client(logged_in(machine, never), redirecting(workspace), follow_redirects=True) as session:
+        assert session.get("/near").status_code == 200
+    assert workspace.tokens == ["old", "old"]
+
+
+def test_another_host_that_refuses_has_said_nothing_about_our_token(machine: Machine) -> None:
+    """Else whoever we are redirected to can have us renew, and send the request again."""
+    workspace, far = Workspace(), FarSide({TOKEN: (200, GIVEN)})
+    with client(logged_in(machine, far), redirecting(workspace), follow_redirects=True) as session:
+        assert session.post("/away", json={"order": 1}).status_code == 401
+    assert far.posts() == [] and len(workspace.seen) == 2
+
+
+# ---- many at once ----------------------------------------------------------------------------------------------------
+
+
+def revoked(machine: Machine, sandbox: Sandbox) -> Auth:
+    """A login whose token looks fresh, and is unknown to the workspace."""
+    login = sandbox.add_login()
+    machine.cached_login(sandbox.url, access_token="revoked", refresh_token=login.refresh_token)
+    return Auth(Credentials(host=sandbox.url, world=machine.world))
+
+
+def renewals(sandbox: Sandbox) -> int:
+    return sum(request.grant_type == "refresh_token" for request in sandbox.log)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_twenty_threads_refused_together_renew_once(machine: Machine, sandbox: Sandbox, shared: bool) -> None:
+    """Also when each has credentials of its own: then it is the lock on the file that holds them together."""
+    auth, together = revoked(machine, sandbox), threading.Barrier(20)
+    answers: list[int] = []
+
+    def work() -> None:
+        mine = auth if shared else Auth(Credentials(host=sandbox.url, world=machine.world))
+        with httpx.Client(auth=mine, base_url=sandbox.url, trust_env=False) as session:
+            together.wait(30)
+            answers.append(session.get(ME, timeout=30).status_code)
+
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers == [200] * 20 and renewals(sandbox) == 1
+
+
+def test_twenty_requests_of_one_event_loop_refused_together_renew_once(machine: Machine, sandbox: Sandbox) -> None:
+    auth = revoked(machine, sandbox)
+
+    async def work() -> list[int]:
+        async with httpx.AsyncClient(auth=auth, base_url=sandbox.url, trust_env=False, timeout=30) as session:
+            return [answer.status_code for answer in await asyncio.gather(*(session.get(ME) for _ in range(20)))]
+
+    assert asyncio.run(work()) == [200] * 20
+    assert renewals(sandbox) == 1
+
+
+def test_the_event_loop_goes_on_while_a_token_is_renewed(machine: Machine) -> None:
+    renewing, turned = threading.Event(), threading.Event()
+    far = FarSide({TOKEN: (200, GIVEN)})
+
+    def slow(method: str, url: str, **rest: Any) -> Any:
+        renewing.set()
+        assert turned.wait(10), "the event loop stood still"
+        return far(method, url, **rest)
+
+    auth = logged_in(machine, slow)
+    machine.clock = lambda: NOW + 3600
+
+    async def work() -> int:
+        request = asyncio.create_task(send_async(auth, Workspace("new"), "GET", "/x"))
+        while not renewing.is_set():
+            await asyncio.sleep(0.005)
+        turned.set()
+        return (await request).status_code
+
+    assert asyncio.run(work()) == 200
+
+
+def test_a_client_of_the_sandbox_gets_through(machine: Machine, sandbox: Sandbox) -> None:
+    machine.cached_login(sandbox.url, expiry=format_expiry(0), refresh_token=sandbox.add_login().refresh_token)
+    auth = Auth(Credentials(host=sandbox.url, world=machine.world))
+    with httpx.Client(auth=auth, base_url=sandbox.url, trust_env=False) as session:
+        assert session.get(ME).json()["userName"] == sandbox.user
+
+
+def test_auth_without_credentials_takes_those_of_the_machine(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in machine.child_env(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="dapi").items():
+        monkeypatch.setenv(name, value)
+    workspace = Workspace("dapi")
+    assert send(Auth(), workspace, "GET", "/x").status_code == 200
