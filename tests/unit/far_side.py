@@ -102,9 +102,6 @@ class MemorySlot:
             raise self.broken
         return self.grant
 
-    def rehearse(self) -> None:
-        """There is always room for another try."""
-
     def write(self, spent: Grant, fresh: Grant) -> None:
         self.done.append("write")
         assert self.done.count("lock") > self.done.count("unlock"), "written without the lock"
