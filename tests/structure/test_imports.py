@@ -125,8 +125,3 @@ def test_modules_hang_together_one_way() -> None:
     while ready := {name for name, needs in graph.items() if needs <= done} - done:
         done |= ready
     assert done == set(graph), f"in a circle: {sorted(set(graph) - done)}"
-
-
-def test_no_module_is_too_long_to_read() -> None:
-    lengths = {name: len(path.read_text().splitlines()) for name, path in OURS.items()}
-    assert max(lengths.values()) <= 420, lengths
