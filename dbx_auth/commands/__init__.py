@@ -15,34 +15,25 @@ from dbx_auth.world import World
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def identity(argument: bool = True) -> Callable[[F], Callable[..., Any]]:
+def identity(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb `world` and `flags`: the three identity options, before or after the verb, and the positional."""
 
-    def decorate(function: F) -> Callable[..., Any]:
-        @click.option("-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.")
-        @click.option("--host", metavar="URL", help="Workspace.")
-        @click.option("--account-id", metavar="ID", help="Databricks account.")
-        @wraps(function)
-        def command(
-            *,
-            profile: str | None,
-            host: str | None,
-            account_id: str | None,
-            profile_or_host: str | None = None,
-            **rest: Any,
-        ) -> Any:
-            ctx = click.get_current_context()
-            before: Flags = ctx.meta["flags"]
-            flags = Flags(profile or before.profile, host or before.host, account_id or before.account_id)
-            if profile_or_host:
-                flags = _with_positional(ctx.obj, flags, profile_or_host)
-            return function(ctx.obj, flags, **rest)
+    @click.argument("profile_or_host", required=False, metavar="[PROFILE|HOST]")
+    @click.option("-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.")
+    @click.option("--host", metavar="URL", help="Workspace.")
+    @click.option("--account-id", metavar="ID", help="Databricks account.")
+    @wraps(function)
+    def command(
+        *, profile: str | None, host: str | None, account_id: str | None, profile_or_host: str | None, **rest: Any
+    ) -> Any:
+        ctx = click.get_current_context()
+        before: Flags = ctx.meta["flags"]
+        flags = Flags(profile or before.profile, host or before.host, account_id or before.account_id)
+        if profile_or_host:
+            flags = _with_positional(ctx.obj, flags, profile_or_host)
+        return function(ctx.obj, flags, **rest)
 
-        if argument:
-            return click.argument("profile_or_host", required=False, metavar="[PROFILE|HOST]")(command)
-        return command
-
-    return decorate
+    return command
 
 
 def _with_positional(world: World, flags: Flags, word: str) -> Flags:

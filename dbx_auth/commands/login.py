@@ -26,7 +26,7 @@ AUTH_TYPES = {"browser": "databricks-cli", "pat": "stored", "m2m": "oauth-m2m"}
 
 
 @click.command()
-@identity()
+@identity
 @click.option("--method", type=click.Choice(list(METHODS)), help="How; asked for on a terminal, else browser.")
 @click.option("--with-token", is_flag=True, help="Read a personal access token from stdin.")
 @click.option("--client-id", metavar="ID", help="Service principal of --method m2m; its secret comes from stdin.")

@@ -14,7 +14,7 @@ from . import identity
 
 
 @click.command()
-@identity()
+@identity
 @click.option("--all", "everything", is_flag=True, help="Forget the logins for all hosts.")
 def logout(world: World, flags: Flags, everything: bool) -> None:
     """Forget our login for a host, by default the last one. Settings of yours and the Databricks CLI's stay."""

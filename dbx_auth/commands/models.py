@@ -21,7 +21,7 @@ WIDE = 104
 
 
 @click.command()
-@identity()
+@identity
 @click.option("--all", "everything", is_flag=True, help="All endpoints, also those that chat clients cannot use.")
 @click.option("--task", metavar="TASK", help="Only this task, such as llm/v1/embeddings.")
 @click.option("--family", metavar="NAME", help="Only this family, such as claude-sonnet.")

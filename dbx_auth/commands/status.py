@@ -22,7 +22,7 @@ CHECK_BUDGET = 5.0
 
 
 @click.command()
-@identity()
+@identity
 @click.option("--offline", is_flag=True, help="Do not ask the workspace, and renew nothing.")
 @output_option("text", "json")
 @click.pass_context

@@ -13,7 +13,7 @@ from . import Duration, identity, output_option
 
 
 @click.command()
-@identity()
+@identity
 @click.option("--min-ttl", type=Duration(), metavar="TIME", help="Life the token must have left, such as 15m.")
 @click.option("--force-refresh", is_flag=True, help="Renew the token even if it is fresh.")
 @click.option("--no-refresh", is_flag=True, help="Ask nothing of the network; fail if the token has ended.")
