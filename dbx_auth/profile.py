@@ -26,6 +26,14 @@ class Setting(NamedTuple):
     value: str
     origin: str
 
+    @property
+    def shown(self) -> str:
+        """The value as it may be seen."""
+        return "***" if FIELDS[self.name].secret else self.value
+
+    def __repr__(self) -> str:
+        return f"Setting({self.name!r}, {self.shown!r}, {self.origin!r})"
+
 
 class Field(NamedTuple):
     """How one setting is spelled. `method` groups the settings that by themselves mean somebody wants to log in."""
@@ -142,18 +150,8 @@ def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a Name
         if value
     }
     name, section, by_login = _section(world, flags, {**from_env, **given})
-    if flags.profile:
-        # What the profile logs in with is completed by the environment, and never replaced by another way in.
-        methods = {FIELDS[n].method for n in section} - {""}
-        closed = {
-            n: s
-            for n, s in from_env.items()
-            if n not in _NOT_BESIDE_PROFILE and (not methods or FIELDS[n].method in {"", *methods})
-        }
-        of_profile = {n: s for n, s in section.items() if n == "host" or FIELDS[n].method or n in _NOT_BESIDE_PROFILE}
-        settings = {**section, **closed, **of_profile, **given}
-    else:
-        settings = {**section, **from_env, **given}
+    beneath = _completed(section, from_env) if flags.profile else {**section, **from_env}
+    settings = {**beneath, **given}
     _canonicalise(settings)
     _add_principal(world, settings)
     if flags.profile and flags.host and section.get("host"):
@@ -164,6 +162,17 @@ def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a Name
                 hint="use --profile or --host, not both",
             )
     return Profile(name, settings, by_login)
+
+
+def _completed(section: Mapping[str, Setting], from_env: Mapping[str, Setting]) -> dict[str, Setting]:
+    """An explicit profile, and what the environment may add to it.
+
+    The environment completes what the profile logs in with, and never puts another way to log in beside it.
+    """
+    methods = {FIELDS[n].method for n in section} - {""}
+    fitting = {n: s for n, s in from_env.items() if not methods or FIELDS[n].method in {"", *methods}}
+    first = {n: s for n, s in section.items() if n == "host" or FIELDS[n].method or n in _NOT_BESIDE_PROFILE}
+    return {**section, **{n: s for n, s in fitting.items() if n not in _NOT_BESIDE_PROFILE}, **first}
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, Setting]:

@@ -50,10 +50,10 @@ class Resolution(NamedTuple):
 
 def token(profile: Profile, world: World, demand: Demand = Demand()) -> Token:  # noqa: B008
     """A fresh token, or the AuthError that says why there is none."""
-    resolution = resolve(profile, world, demand)
-    if resolution.token is None:
-        raise resolution.error or _end_of_chain(profile, list(resolution.attempts), [])
-    return resolution.token
+    found, error, _ = resolve(profile, world, demand)
+    if found is None:
+        raise error or AssertionError("a resolution is a token or an error")
+    return found
 
 
 def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolution:  # noqa: B008
@@ -61,25 +61,28 @@ def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolu
     if not demand.renew:
         world = world._replace(http=_no_network)
     named = profile.value("auth_type")
-    order = (named,) if named else sources.ORDER
     attempts: list[Attempt] = []
     failures: list[AuthError] = []
-    for position, auth_type in enumerate(order):
+    found: Token | None = None
+    end: AuthError | None = None
+    for auth_type in (named,) if named else sources.ORDER:
+        if found or end:
+            attempts.append(Attempt(auth_type, "not asked", f"a source before it {'answered' if found else 'failed'}"))
+            continue
         source = sources.load(auth_type)
         try:
             found = _ask(source, profile, world, demand)
+            attempts.append(Attempt(auth_type, "used", found.origin))
         except Unavailable as reason:
             attempts.append(Attempt(auth_type, "unavailable", str(reason)))
         except AuthError as error:
             attempts.append(Attempt(auth_type, "failed", str(error)))
             failures.append(error)
-            if not source.ambient:
-                return Resolution(None, error, (*attempts, *_not_asked(order[position + 1 :])))
-        else:
-            attempts.append(Attempt(auth_type, "used", found.origin))
-            return Resolution(found, None, (*attempts, *_not_asked(order[position + 1 :])))
+            end = None if source.ambient else error
         world.note(f"{auth_type}: {attempts[-1].outcome}: {attempts[-1].reason}")
-    return Resolution(None, _end_of_chain(profile, attempts, failures), tuple(attempts))
+    if found is None and end is None:
+        end = _end_of_chain(profile, attempts, failures)
+    return Resolution(found, end, tuple(attempts))
 
 
 def _ask(source: sources.Source, profile: Profile, world: World, demand: Demand) -> Token:
@@ -101,10 +104,6 @@ def _ask(source: sources.Source, profile: Profile, world: World, demand: Demand)
 
 def _no_network(method: str, url: str, **rest: object) -> NoReturn:
     raise Refused(f"{url} was not asked, as --no-refresh says", hint="leave out --no-refresh")
-
-
-def _not_asked(auth_types: Iterable[str]) -> list[Attempt]:
-    return [Attempt(auth_type, "not asked", "a source before it answered") for auth_type in auth_types]
 
 
 def _end_of_chain(profile: Profile, attempts: list[Attempt], failures: list[AuthError]) -> AuthError:

@@ -11,7 +11,7 @@ import click
 
 from dbx_auth import login, output, profile as profiles, resolve
 from dbx_auth.errors import AuthError, ConfigError, Temporary
-from dbx_auth.profile import FIELDS, Flags, Profile
+from dbx_auth.profile import Flags, Profile
 from dbx_auth.tokens import Token, format_expiry
 from dbx_auth.world import World, printable
 
@@ -66,10 +66,7 @@ def report(profile: Profile, world: World, *, offline: bool = False) -> dict[str
         "expires_in": None if life is None or math.isinf(life) else math.floor(life),
         "refreshable": bool(token and token.refreshable),
         "checked": checked,
-        "settings": [
-            {"name": s.name, "value": "***" if FIELDS[s.name].secret else s.value, "origin": s.origin}
-            for s in profile.settings.values()
-        ],
+        "settings": [{"name": s.name, "value": s.shown, "origin": s.origin} for s in profile.settings.values()],
         "attempts": [attempt._asdict() for attempt in resolution.attempts],
         "warnings": warnings,
     }

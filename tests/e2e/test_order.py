@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -151,3 +152,14 @@ def test_waiting_is_shown_on_a_terminal_only(machine: Machine, sandbox: Sandbox)
     assert machine.run("token").code == 0
     assert any("lock" in what or "another process" in what for what in machine.waited)
     assert any("refreshing" in what for what in machine.waited)
+
+
+def test_verbose_tells_the_story_and_no_secret(machine: Machine, sandbox: Sandbox) -> None:
+    login = sandbox.add_login()
+    machine.env["DATABRICKS_HOST"] = sandbox.url
+    machine.cached_login(sandbox.url, refresh_token=login.refresh_token, expiry="2020-01-01T00:00:00Z")
+    told = machine.spawn("-v", "token")
+    assert told.code == 0 and "databricks-cli: used" in told.err and "renewing" in told.err
+    kept = json.loads(machine.cli_cache.read_text())["tokens"][sandbox.url]
+    secrets = [told.out.strip(), login.refresh_token, kept["refresh_token"], sandbox.pat]
+    assert not [secret for secret in secrets if secret in told.err]

@@ -756,3 +756,9 @@ def test_reading_settings_leaves_no_trace(cfg: Machine) -> None:
     for flags in (Flags(), Flags(profile="PROD"), Flags(host=HOST)):
         load(cfg.world, flags)
     assert sorted(cfg.home.rglob("*")) == before
+
+
+def test_printing_a_profile_by_accident_shows_no_secret(machine: Machine) -> None:
+    machine.env.update(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="canary-token", DATABRICKS_USERNAME="somebody")
+    shown = repr(load(machine.world))
+    assert "canary" not in shown and "somebody" in shown and "***" in shown

