@@ -203,6 +203,8 @@ class AuthJson(JsonFile):
             data = self.read()
             ours = {e.key: e for e in (_entry(k, v) for k, v in data.items()) if e}
             before = ours.get(self.DEFAULT)
+            if before is None and self.DEFAULT in data:
+                raise self.damaged(f"its entry {self.DEFAULT} names no host, and would be lost")
             if before and before.host != fields["host"]:
                 data[f"{self.DEFAULT}:{before.host}"] = data[self.DEFAULT]
             kept: dict[str, Any] = {}

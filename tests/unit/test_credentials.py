@@ -293,6 +293,30 @@ def test_however_many_threads_ask_one_renews(machine: Machine) -> None:
     assert found == ["new-1"] * 20 and len(far.posts()) == 1
 
 
+def test_however_many_threads_ask_a_principals_token_is_bought_once(machine: Machine) -> None:
+    """No file and no lock on it holds these together: only the credentials that they share."""
+    machine.clock = lambda: NOW
+    machine.env.update(DATABRICKS_HOST=HOST, DATABRICKS_CLIENT_ID="id", DATABRICKS_CLIENT_SECRET="cs-secret")
+    far, together, found = FarSide({TOKEN: [given(n) for n in range(1, 21)]}), threading.Barrier(20), list[str]()
+
+    def slow(*args: Any, **rest: Any) -> Any:
+        time.sleep(0.005)
+        return far(*args, **rest)
+
+    mine = credentials(machine, slow)
+
+    def ask() -> None:
+        together.wait(30)
+        found.append(mine.token().value)
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == ["new-1"] * 20 and len(far.posts()) == 1
+
+
 def test_a_principal_is_asked_for_anew_when_its_token_is_stale_and_only_then(
     machine: Machine, sandbox: Sandbox
 ) -> None:

@@ -894,3 +894,14 @@ def test_printing_an_entry_by_accident_shows_no_secret(fields: dict[str, Any]) -
 def test_printing_a_grant_by_accident_shows_no_secret() -> None:
     one = Grant(HOST, "at-secret", "rt-secret", 1.0)
     assert "secret" not in repr(one) + str(one) and HOST in repr(one)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"type": "api", "key": "dapi-secret"}, {"type": "api", "key": "k", "host": "a b"}, []]
+)
+def test_a_login_does_not_take_the_place_of_an_entry_that_we_cannot_read(machine: Machine, entry: object) -> None:
+    machine.write(machine.auth_json, json.dumps({"databricks": entry}))
+    before = machine.files()
+    with pytest.raises(ConfigError, match="names no host"):
+        AuthJson(machine.world).login(API)
+    assert machine.files() == before
