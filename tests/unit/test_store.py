@@ -576,7 +576,7 @@ def test_a_file_as_large_as_we_read_is_read(machine: Machine) -> None:
 
 
 def test_half_a_surrogate_pair_survives_a_write(machine: Machine) -> None:
-    machine.write(machine.auth_json, '{"other": "\\ud800", "databricks": {"host": "\\ud800"}}')
+    machine.write(machine.auth_json, '{"other": "\\ud800", "databricks:x": {"host": "\\ud800"}}')
     AuthJson(machine.world).login(API)
     assert kept(machine)["other"] == "\ud800"
 
