@@ -135,6 +135,8 @@ def whoami(token: Token, world: World, *, budget: float = 30.0) -> str:
         if second.ok:
             second.object()
             return ""
+        if second.status >= 500:
+            answer = second
     raise _no_entry(answer, token)
 
 

@@ -154,13 +154,6 @@ def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a Name
     settings = {**beneath, **given}
     _canonicalise(settings)
     _add_principal(world, settings)
-    if flags.profile and flags.host and section.get("host"):
-        theirs = hosts.canonical(section["host"].value).url
-        if theirs != settings["host"].value:
-            raise UsageError(
-                f"profile {flags.profile} is for {theirs}, not for {settings['host'].value}",
-                hint="use --profile or --host, not both",
-            )
     return Profile(name, settings, by_login)
 
 
@@ -191,9 +184,17 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
     The name is empty where the file is not to be read.
     """
     if flags.profile:
-        return flags.profile, _named(world, flags.profile, must_exist=True), False
+        section = _named(world, flags.profile, must_exist=True)
+        if theirs := _other_host(section, flags):
+            raise UsageError(
+                f"profile {flags.profile} is for {theirs}, not for {flags.host}",
+                hint="use --profile or --host, not both",
+            )
+        return flags.profile, section, False
     if name := world.env.get("DATABRICKS_CONFIG_PROFILE"):
-        return name, _named(world, name), False
+        section = _named(world, name)
+        # A host said here and now beats the profile of the environment, whose secrets are not for it.
+        return ("", {}, False) if _other_host(section, flags) else (name, section, False)
     if "host" in given:
         return "", {}, False
     if any(FIELDS[n].method and FIELDS[n].secret for n in given):
@@ -215,6 +216,13 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
     if name == "DEFAULT" and not sections.get(name):
         return "", {}, False
     return name, _named(world, name), False
+
+
+def _other_host(section: Mapping[str, Setting], flags: Flags) -> str:
+    """The section's host, if --host says another; empty if they agree or one is silent."""
+    theirs = host_of({name: setting.value for name, setting in section.items()})
+    said = host_of({"host": flags.host})
+    return theirs if theirs and said and theirs != said else ""
 
 
 def default_name(sections: Mapping[str, Mapping[str, str]]) -> str:

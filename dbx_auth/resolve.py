@@ -152,6 +152,8 @@ class Keeper:
             raise Unavailable(slot.origin)
         if self._is_fresh(held) and not self._demand.force:
             return _token(held, slot)
+        if not self._demand.renew and self._still_serves(held):
+            return _token(held, slot)
         try:
             return _token(self._renewed(slot, held, renew), slot)
         except AuthError as error:

@@ -409,7 +409,9 @@ def write_private(path: str, data: bytes, *, rehearsal: bool = False) -> None:
 def make_private(folder: str) -> None:
     """Make a directory, and those above it that are missing, for this user alone; one that is there stays as it is."""
     if not os.path.isdir(folder):
-        make_private(os.path.dirname(folder) or os.curdir)
+        above = os.path.dirname(folder)
+        if above not in ("", folder):  # a drive that does not exist is its own parent
+            make_private(above)
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
 

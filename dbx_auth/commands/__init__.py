@@ -47,7 +47,7 @@ def _with_positional(world: World, flags: Flags, word: str) -> Flags:
     return flags._replace(host=word)
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # it takes an argument only since click 8.4
     """Seconds, as a number or as `90s`, `15m`, `2h`."""
 
     name = "duration"

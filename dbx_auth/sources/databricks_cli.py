@@ -35,7 +35,7 @@ def slots(profile: Profile, world: World) -> Iterator[Slot]:
 
 
 def _cache_key(profile: Profile, cache: CliCache, world: World) -> str:
-    """The profile of this host that the CLI has a login for: the one in use, else the only one there is.
+    """The profile of this host that the CLI has a login for: the one in use, or without one the only one there is.
 
     The CLI goes from a host to its profile in the same way, and also refuses to guess between two.
     """
@@ -48,8 +48,8 @@ def _cache_key(profile: Profile, cache: CliCache, world: World) -> str:
         world.note(f"databricks-cli: {error}")
         return ""
     found = [key for key in keys if profiles.host_of(sections.get(key, {})) == profile.host]
-    if profile.name in found:
-        return profile.name
+    if profile.name:
+        return profile.name if profile.name in found else ""
     if len(found) > 1:
         raise ConfigError(
             f"the profiles {', '.join(found)} all log in to {profile.host}", hint=f"dbx-auth -p {found[0]} token"

@@ -161,14 +161,21 @@ def test_a_flag_beats_the_environment_and_the_environment_a_profile_of_the_envir
         "DATABRICKS_TOKEN": "env-token",
         "DATABRICKS_AUTH_TYPE": "pat",
     }
-    found = load(cfg.world, Flags(host="flag.cloud.databricks.com"))
+    found = load(cfg.world, Flags(host=OTHER + "/"))
     assert found.name == "PROD"
     assert found.settings == {
-        "host": Setting("host", "https://flag.cloud.databricks.com", "flag --host"),
+        "host": Setting("host", OTHER, "flag --host"),
         "token": Setting("token", "env-token", "env DATABRICKS_TOKEN"),
         "account_id": Setting("account_id", "prod-account", f"{FILE} [PROD]"),
         "auth_type": Setting("auth_type", "pat", "env DATABRICKS_AUTH_TYPE"),
     }
+
+
+def test_a_host_that_is_typed_leaves_out_a_profile_of_the_environment_for_another(cfg: Machine) -> None:
+    """Its token was given with its own host, and somebody may have mistyped this one."""
+    cfg.env["DATABRICKS_CONFIG_PROFILE"] = "PROD"
+    found = load(cfg.world, Flags(host="flag.cloud.databricks.com"))
+    assert (found.name, values(found)) == ("", {"host": "https://flag.cloud.databricks.com"})
 
 
 def test_a_profile_of_the_environment_fills_what_the_environment_leaves_open(cfg: Machine) -> None:

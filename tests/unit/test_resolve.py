@@ -722,3 +722,10 @@ def test_a_signal_while_the_server_answers_costs_nobody_their_login(
         server.server_close()
     assert child.returncode in (code, -number) and "Traceback" not in said
     assert json.loads(machine.cli_cache.read_text())["tokens"][host]["refresh_token"] == "r-new"
+
+
+def test_without_renewal_a_token_that_still_serves_is_handed_out_in_silence() -> None:
+    warnings: list[str] = []
+    slot = MemorySlot(grant(life=100))
+    found = keep(slot, demand=Demand(renew=False), renew=Renewal(), warn=warnings.append)
+    assert (found.value, warnings, slot.done) == ("old", [], ["read"])

@@ -416,3 +416,12 @@ def test_an_account_id_changes_nothing_for_a_workspace(machine: Machine) -> None
 def test_where_there_is_no_login_every_place_is_named(machine: Machine) -> None:
     said = cli_token(machine, DATABRICKS_HOST=HOST)
     assert f"no login in {AUTH_JSON}, {CACHE} [{HOST}]" in said
+
+
+def test_a_profile_without_a_login_is_not_served_that_of_another_profile(machine: Machine) -> None:
+    """Both are for one host, and may be two people."""
+    machine.write(machine.config, f"[DEV]\nhost = {HOST}\n\n[PROD]\nhost = {HOST}\n")
+    machine.cached_login("PROD")
+    assert machine.run("token", "-p", "DEV").code == 4
+    assert machine.run("token", "-p", "PROD").out == "cached\n"
+    assert machine.run("token", "--host", HOST).out == "cached\n"
