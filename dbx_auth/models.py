@@ -18,10 +18,13 @@ from typing import Any, NamedTuple
 from . import catalogue
 from .catalogue import Cost
 from .errors import AuthError, LoginRequired, Refused, Temporary
-from .world import MEBIBYTE, Response, World, printable
+from .world import MEBIBYTE, Response, World, one_line
 
 KEPT = 300.0
 """Seconds a list is used again before the workspace is asked anew."""
+
+BUDGET = 10.0
+"""Seconds for each of the two lists."""
 
 API_TYPES = {
     "mlflow/v1/chat/completions": "chat",
@@ -33,9 +36,6 @@ API_TYPES = {
 
 _TASKS = {"chat": "chat", "responses": "responses", "embeddings": "embeddings"}
 """The last word of a task (`llm/v1/chat`) and the API it stands for, for models nobody knows more about."""
-
-_LONGEST = 256
-"""Characters a name may have; Databricks' own limit is 63. Of a description, more is looked at."""
 
 _NUMBER = r"(\d{1,3}(?:,\d{3}){1,3}|\d{1,9}(?:\.\d{1,3})?)[\s-]{0,2}(k|m|thousand|million)?\b"
 _CONTEXT = (
@@ -116,11 +116,6 @@ def offline(host: str) -> Listing:
     return Listing(host, "catalogue", None, tuple(map(_model, rows)))
 
 
-def fetch(host: str, headers: Mapping[str, str], world: World) -> list[Model]:
-    """Ask the workspace, past every cache."""
-    return [_model(row) for row in _fetch(host, headers, world)]
-
-
 def parse(endpoints: object, foundation: object) -> list[Model]:
     """The models in the two documents a workspace answers with; either may be None or anything else."""
     return [_model(row) for row in _rows(endpoints, foundation)]
@@ -172,13 +167,13 @@ class _Row(NamedTuple):
 
 def _fetch(host: str, headers: Mapping[str, str], world: World) -> list[_Row]:
     url = f"{host}/api/2.0/serving-endpoints"
-    answer: Response = world.http("GET", url, headers=headers, budget=10.0, limit=32 * MEBIBYTE)
+    answer = _ask(url, headers, world)
     if not answer.ok:
         raise _refusal(host, answer.status)
     endpoints = answer.object()
     foundation = None
     try:
-        answer = world.http("GET", f"{url}:foundation-models", headers=headers, budget=10.0, limit=32 * MEBIBYTE)
+        answer = _ask(f"{url}:foundation-models", headers, world)
         if answer.ok:
             foundation = answer.object()
         else:
@@ -186,6 +181,11 @@ def _fetch(host: str, headers: Mapping[str, str], world: World) -> list[_Row]:
     except AuthError as error:
         world.note(f"{error}; the catalogue says which APIs the models speak")
     return _rows(endpoints, foundation)
+
+
+def _ask(url: str, headers: Mapping[str, str], world: World) -> Response:
+    with world.waiting(f"asking {url}", BUDGET):
+        return world.http("GET", url, headers=headers, budget=BUDGET, limit=32 * MEBIBYTE)
 
 
 def _refusal(host: str, status: int) -> AuthError:
@@ -222,7 +222,7 @@ def _by_id(document: object) -> dict[str, _Row]:
 def _row(endpoint: object) -> _Row | None:
     """What one endpoint says; None for one that has no name to call it by."""
     said = _object(endpoint)
-    id = _text(said.get("name"))
+    id = one_line(said.get("name"), 256)  # four times what Databricks lets a name have
     if not id or id != said["name"] or " " in id:
         return None
     entities = [_object(entity) for entity in _list(_object(said.get("config")).get("served_entities"))]
@@ -231,7 +231,7 @@ def _row(endpoint: object) -> _Row | None:
     types = [kind for model in foundations for kind in _list(model.get("api_types")) if isinstance(kind, str)]
     return _Row(
         id,
-        task=_text(said.get("task")),
+        task=one_line(said.get("task")),
         ready=_object(said.get("state")).get("ready") != "NOT_READY",
         name=_first(model.get("display_name") for model in foundations),
         serves=_first(model.get("name") for model in (*externals, *foundations))
@@ -290,7 +290,7 @@ def _spelled(id: str) -> str:
 
 def _context(description: object) -> int:
     """The context size that a description mentions (`context window of 200K tokens`), 0 when it mentions none."""
-    text = _text(description, 2_000)
+    text = one_line(description, 2_000)
     for pattern in _CONTEXT:
         if found := pattern.search(text):
             size = float(found[1].replace(",", "")) * _TIMES.get((found[2] or "").lower(), 1)
@@ -307,12 +307,7 @@ def _list(value: object) -> list[object]:
 
 
 def _first(values: Iterable[object]) -> str:
-    return next(filter(None, map(_text, values)), "")
-
-
-def _text(value: object, longest: int = _LONGEST) -> str:
-    """`value` as one line that can be shown anywhere; empty when it is not text."""
-    return " ".join(printable(value).split())[:longest].strip() if isinstance(value, str) else ""
+    return next(filter(None, map(one_line, values)), "")
 
 
 # ---- the cache -----------------------------------------------------------------------------------------------------

@@ -89,7 +89,8 @@ def _document(url: str, deadline: float, world: World) -> dict[str, Any]:
     try:
         if left <= 0:
             raise Temporary(f"{DISCOVERY_BUDGET:.0f} s for discovery are over", hint="check the network")
-        answer = world.http("GET", url, budget=left)
+        with world.waiting(f"asking {url}", left):
+            answer = world.http("GET", url, budget=left)
         if answer.ok:
             return answer.object()
         world.note(f"discovery: {url} answered {answer.status}")

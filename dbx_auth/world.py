@@ -299,7 +299,8 @@ def printable(text: str) -> str:
 
 def one_line(value: object, limit: int = 300) -> str:
     """What a server said, as one harmless line; empty for anything that is not text."""
-    return printable(" ".join(value.split()))[:limit] if isinstance(value, str) else ""
+    words = value.split() if isinstance(value, str) else []
+    return " ".join(filter(None, map(printable, words)))[:limit].strip()
 
 
 def _line_of_stdin() -> str | None:

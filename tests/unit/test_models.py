@@ -392,6 +392,11 @@ class Clock:
         return self.now
 
 
+def fetch(host: str, headers: dict[str, str], world: World) -> list[Model]:
+    """What the workspace says now."""
+    return list(models.listing(host, "me", headers, world, refresh=True).models)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -411,7 +416,7 @@ Make = Callable[[Workspace], World]
 
 def test_both_lists_are_asked_for_with_the_headers_and_within_limits(world: Make) -> None:
     workspace = Workspace()
-    assert [model.id for model in models.fetch(HOST, HEADERS, world(workspace))] == [SONNET["name"]]
+    assert [model.id for model in fetch(HOST, HEADERS, world(workspace))] == [SONNET["name"]]
     how = {"headers": HEADERS, "budget": 10.0, "limit": 32 * MEBIBYTE}
     assert workspace.asked == [("GET", HOST + LIST, how), ("GET", HOST + FOUNDATION, how)]
 
@@ -419,7 +424,7 @@ def test_both_lists_are_asked_for_with_the_headers_and_within_limits(world: Make
 def test_the_second_list_says_which_apis_a_model_speaks(world: Make) -> None:
     said = {"endpoints": [foundation("databricks-gpt-5", "openai/v1/responses")]}
     workspace = Workspace(list={"endpoints": [endpoint()]}, foundation=said)
-    (model,) = models.fetch(HOST, HEADERS, world(workspace))
+    (model,) = fetch(HOST, HEADERS, world(workspace))
     assert (model.apis, model.facts_from) == (("responses",), "workspace")
 
 
@@ -435,7 +440,7 @@ def test_a_second_list_that_does_not_answer_costs_nothing_but_a_note(
     notes: list[str] = []
     plain = {"endpoints": [endpoint()]}
     quiet = world(Workspace(list=plain, foundation=answer))._replace(note=notes.append)
-    (model,) = models.fetch(HOST, HEADERS, quiet)
+    (model,) = fetch(HOST, HEADERS, quiet)
     assert (model.apis, model.facts_from) == (("chat", "responses"), "catalogue")
     assert len(notes) == 1
     assert capsys.readouterr() == ("", "")
@@ -457,7 +462,7 @@ def test_a_second_list_that_does_not_answer_costs_nothing_but_a_note(
 def test_a_refused_list_says_what_to_do(world: Make, status: int, kind: type[AuthError], hint: str) -> None:
     workspace = Workspace(list=status)
     with pytest.raises(AuthError) as caught:
-        models.fetch(HOST, HEADERS, world(workspace))
+        fetch(HOST, HEADERS, world(workspace))
     assert type(caught.value) is kind
     assert str(caught.value) == f"{HOST} did not list its models: {status}"
     assert hint in caught.value.hint
@@ -467,7 +472,7 @@ def test_a_refused_list_says_what_to_do(world: Make, status: int, kind: type[Aut
 @pytest.mark.parametrize("body", [b"<html>login</html>", b"", b"[1]", b"\xff"])
 def test_an_answer_that_is_not_json_is_refused(world: Make, body: bytes) -> None:
     with pytest.raises(Refused):
-        models.fetch(HOST, HEADERS, world(Workspace(list=body)))
+        fetch(HOST, HEADERS, world(Workspace(list=body)))
 
 
 def test_a_workspace_out_of_reach_is_temporary(world: Make) -> None:

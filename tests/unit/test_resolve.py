@@ -579,7 +579,7 @@ def storm(
     return found
 
 
-@pytest.mark.parametrize("demand", [Demand(), Demand(force=True), Demand(rejected="old")])
+@pytest.mark.parametrize("demand", [Demand(), Demand(rejected="old")])
 def test_fifty_threads_with_one_stale_login_renew_it_once(machine: Machine, demand: Demand) -> None:
     stale_login(machine)
     renew = Renewal()
