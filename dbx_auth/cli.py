@@ -106,7 +106,7 @@ def _bug(error: Exception) -> Refused:
     place = f"{os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}" if where else "nowhere"
     return Refused(
         f"a mistake of ours: {type(error).__name__} at {place}",
-        hint="please report it, with this line and the command: https://pypi.org/project/dbx-auth/",
+        hint="please report it, with this line and the command that you ran",
     )
 
 
