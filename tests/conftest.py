@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from machine import HOST as HOST, OTHER as OTHER, Machine as Machine, Result as Result
+from machine import Machine
 from oidc_provider.fixture import OidcProvider, installed
 
 from dbx_auth.sandbox import Sandbox
@@ -43,9 +43,8 @@ def machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Mach
 def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The person who runs the tests may have a workspace; no test ever sees it."""
     for name in list(os.environ):
-        if name.startswith(("DATABRICKS_", "DBX_AUTH_D", "DBX_AUTH_C", "ARM_", "GOOGLE_")) or name.lower().endswith(
-            "_proxy"
-        ):
+        ours = name.startswith(("DATABRICKS_", "DBX_AUTH_", "ARM_", "GOOGLE_")) and name != "DBX_AUTH_TEST_REAL"
+        if ours or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 
