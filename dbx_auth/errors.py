@@ -7,6 +7,7 @@
     │   └── NotConfigured                            every source was asked; carries the attempts
     ├── ConfigError              5  CONFIG           a file or setting is unusable
     └── Temporary                6  TEMPORARY        network, lock, 429 or 5xx: retrying may help
+        └── Unreachable                              nobody answers at that address
 
 `Unavailable` stands apart: a source raises it to say "not me, ask the next", and it never leaves `resolve`.
 Messages are lower-case, have no final period, and never hold a secret.
@@ -80,6 +81,10 @@ class Temporary(AuthError):
     exit_code = 6
     error_code = "TEMPORARY"
     retryable = True
+
+
+class Unreachable(Temporary):
+    """Nobody answers at that address: the name is unknown, the way is closed, or nothing listens."""
 
 
 class Unavailable(Exception):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import hosts
-from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
+from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unreachable
 from .store import Grant
 from .tokens import is_one_word
 from .world import Response, World, one_line
@@ -53,7 +53,8 @@ def discover(host: str, account_id: str, world: World) -> Endpoints:
 
     The host's `/.well-known/databricks-config` names the OIDC root, and the root's RFC 8414 document the endpoints.
     Whatever does not answer in time, or cannot be understood, is replaced by `{root}/v1/authorize` and `…/token`.
-    An endpoint outside the host and the Databricks domains is refused (RFC 9700, 4.4): ConfigError.
+    An endpoint outside the host and the Databricks domains is refused (RFC 9700, 4.4): ConfigError. Where nobody
+    answers at all there is nothing to fall back to: Unreachable.
     """
     deadline = world.monotonic() + DISCOVERY_BUDGET
     root = _root_by_rule(host, account_id)
@@ -94,6 +95,8 @@ def _document(url: str, deadline: float, world: World) -> dict[str, Any]:
         if answer.ok:
             return answer.object()
         world.note(f"discovery: {url} answered {answer.status}")
+    except Unreachable:
+        raise
     except (Refused, Temporary) as error:
         world.note(f"discovery: {error}")
     return {}

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
-from .errors import AuthError, ConfigError, Refused, Temporary
+from .errors import AuthError, ConfigError, Refused, Temporary, Unreachable
 
 if TYPE_CHECKING:
     import ssl
@@ -161,7 +161,7 @@ def _unreachable(url: str, error: Exception) -> AuthError:
             f"the certificate of {url} is not trusted: {reason}",
             hint="export SSL_CERT_FILE=/path/to/your/company-ca.pem",
         )
-    return Temporary(f"cannot reach {url}: {reason}", hint="check the network and the host, then try again")
+    return Unreachable(f"cannot reach {url}: {reason}", hint="check the network and the host, then try again")
 
 
 def _tls(env: Mapping[str, str], plain: bool) -> ssl.SSLContext:

@@ -116,6 +116,8 @@ def facts(found: dict[str, Any]) -> list[tuple[str, str]]:
 def headline(found: dict[str, Any]) -> str:
     if found["authenticated"]:
         return f"logged in to {found['host']}"
+    if found["checked"] == "unreachable":
+        return f"cannot reach {found['host']}"
     return f"not logged in to {found['host']}" if found["host"] else "not logged in"
 
 

@@ -99,3 +99,9 @@ def test_nobody_comes_back_in_time(machine: Machine, oidc: OidcProvider) -> None
     assert (late.code, late.out) == (4, "")
     assert "nobody came back from the browser" in late.err
     assert machine.files() == before
+
+
+def test_a_host_where_nobody_answers_ends_a_login_at_once(machine: Machine, oidc: OidcProvider) -> None:
+    oidc.stop()
+    away = machine.spawn("login", oidc.url)
+    assert (away.code, away.out) == (6, "") and "cannot reach" in away.err and "open this link" not in away.err

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from dbx_auth import oauth
-from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
+from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unreachable
 from dbx_auth.oauth import DISCOVERY_BUDGET, TOKEN_BUDGET, UNSTATED_LIFE, Endpoints, discover, refusal
 from dbx_auth.store import Grant
 from dbx_auth.world import Response, World
@@ -637,3 +637,11 @@ def test_a_secret_too_short_to_be_one_leaves_the_words_alone() -> None:
     far = Far({TOKEN: said({"error": "invalid_request", "error_description": "Refresh token is invalid"}, 401)})
     with pytest.raises(LoginRequired, match="answered 401: invalid_request: Refresh token is invalid"):
         oauth.refresh(Grant(HOST, "a", "r"), far.world)
+
+
+def test_where_nobody_answers_discovery_has_nothing_to_fall_back_to() -> None:
+    """Else a login would show a link that leads nowhere, and wait five minutes for somebody to come back from it."""
+    far = Far({METADATA: Unreachable(f"cannot reach {METADATA}", hint="check the network")})
+    with pytest.raises(Unreachable):
+        oauth.discover(HOST, "", far.world)
+    assert len(far.asked) == 1
