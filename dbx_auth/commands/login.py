@@ -8,6 +8,7 @@ import click
 
 from dbx_auth import hosts, login as logins, profile as profiles, resolve
 from dbx_auth.errors import AuthError, ConfigError, UsageError
+from dbx_auth.login import Key
 from dbx_auth.profile import Flags, Profile
 from dbx_auth.store import AuthJson
 from dbx_auth.tokens import Token
@@ -52,29 +53,21 @@ def login(
     """
     method = _given_method(method, with_token, client_id)
     profile = _profile(world, flags)
-    interactive = _interactive()
     if not (force or with_token or client_id) and profile.host and _reuse(profile, method, world):
         return
-    method = method or (_ask_method() if interactive else "browser")
-    host, account_id = profile.host, profile.value("account_id")
+    method = method or (_ask_method() if _interactive() else "browser")
     if method == "pat":
-        secret = (
-            world.read_line() or "" if with_token else _ask_secret("personal access token", "--with-token", interactive)
-        )
-        key = logins.with_pat(host, secret, world)
+        key = logins.with_pat(profile.host, _read_token(with_token, world), world)
     elif method == "m2m":
-        client_id = client_id or (click.prompt("client id", err=True) if interactive else world.read_line())
-        secret = _ask_secret("client secret", "", interactive) if interactive else world.read_line() or ""
-        key = logins.with_principal(host, account_id, client_id or "", secret, world)
-    else:
-        scopes = tuple(profile.value("scopes").replace(",", " ").split())
-        key = logins.with_browser(
-            host, account_id, world, tell, scopes=scopes, timeout=timeout, open_browser=not no_browser
+        key = logins.with_principal(
+            profile.host, profile.value("account_id"), *_read_principal(client_id, world), world
         )
+    else:
+        key = _with_browser(profile, world, timeout, open_browser=not no_browser)
     user = logins.whoami(key.token, world)
     logins.save(key, world)
-    tell(f"logged in to {host}{f' as {user}' if user else ''}")
-    _name_what_wins(host, AUTH_TYPES[method], flags, world)
+    tell(f"logged in to {profile.host}{f' as {user}' if user else ''}")
+    _name_what_wins(profile.host, AUTH_TYPES[method], flags, world)
 
 
 def _interactive() -> bool:
@@ -120,11 +113,33 @@ def _ask_method() -> str:
     return list(METHODS)[choice - 1]
 
 
-def _ask_secret(what: str, option: str, interactive: bool) -> str:
-    """A secret typed blind; it never stands on the command line, where every user of the machine can read it."""
-    if not interactive:
-        raise UsageError(f"no terminal to ask for the {what}", hint=f"dbx-auth login {option} < file")
-    return str(click.prompt(what, hide_input=True, err=True))
+def _read_token(with_token: bool, world: World) -> str:
+    """A personal access token, from stdin or typed blind; never from the command line, which every user can read."""
+    if with_token:
+        return world.read_line() or ""
+    if not _interactive():
+        raise UsageError("no terminal to ask for the personal access token", hint="dbx-auth login --with-token < file")
+    return str(click.prompt("personal access token", hide_input=True, err=True))
+
+
+def _read_principal(client_id: str | None, world: World) -> tuple[str, str]:
+    """A service principal's id and secret: asked for on a terminal, else one to a line on stdin."""
+    if not _interactive():
+        return client_id or world.read_line() or "", world.read_line() or ""
+    client_id = client_id or str(click.prompt("client id", err=True))
+    return client_id, str(click.prompt("client secret", hide_input=True, err=True))
+
+
+def _with_browser(profile: Profile, world: World, timeout: float, *, open_browser: bool) -> Key:
+    return logins.with_browser(
+        profile.host,
+        profile.value("account_id"),
+        world,
+        tell,
+        scopes=tuple(profile.value("scopes").replace(",", " ").split()),
+        timeout=timeout,
+        open_browser=open_browser,
+    )
 
 
 def _reuse(profile: Profile, method: str | None, world: World) -> bool:
