@@ -92,7 +92,7 @@ def with_browser(
     return Key(grant_fields(grant), Token(grant.access, grant.expires_at, "databricks-cli", "this login", host))
 
 
-def with_pat(host: str, key: str, world: World) -> Key:
+def with_pat(host: str, key: str) -> Key:
     """Log in with a personal access token."""
     key = key.strip()
     if not is_one_word(key):

@@ -293,6 +293,8 @@ def _add_principal(world: World, settings: dict[str, Setting]) -> None:
     names = ("client_id", "client_secret")
     if entry and all(entry.text(name) for name in names):
         settings.update({name: Setting(name, entry.text(name), STORED) for name in names})
+        if entry.account_id:
+            settings.setdefault("account_id", Setting("account_id", entry.account_id, STORED))
 
 
 def preferred_profile(world: World) -> str:

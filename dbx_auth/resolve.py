@@ -71,7 +71,7 @@ def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolu
             continue
         source = sources.load(auth_type)
         try:
-            found = _ask(source, profile, world, demand)
+            found = _ask(auth_type, source, profile, world, demand)
             attempts.append(Attempt(auth_type, "used", found.origin))
         except Unavailable as reason:
             attempts.append(Attempt(auth_type, "unavailable", str(reason)))
@@ -85,9 +85,9 @@ def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolu
     return Resolution(found, end, tuple(attempts))
 
 
-def _ask(source: sources.Source, profile: Profile, world: World, demand: Demand) -> Token:
+def _ask(auth_type: str, source: sources.Source, profile: Profile, world: World, demand: Demand) -> Token:
     profile.require(source.needs)
-    found = source.fetch(profile, world, Keeper(world, demand))
+    found = source.fetch(profile, world, Keeper(auth_type, world, demand))
     if not is_one_word(found.value):
         raise ConfigError(
             f"the token of {found.origin} holds a space or a control character, which no header can carry",
@@ -123,7 +123,8 @@ def _end_of_chain(profile: Profile, attempts: list[Attempt], failures: list[Auth
 class Keeper:
     """Reads a grant from its slot, and renews it once per machine when it is stale."""
 
-    def __init__(self, world: World, demand: Demand) -> None:
+    def __init__(self, auth_type: str, world: World, demand: Demand) -> None:
+        self._auth_type = auth_type
         self._world = world
         self._demand = demand
 
@@ -151,17 +152,16 @@ class Keeper:
         if held is None:
             raise Unavailable(slot.origin)
         if self._is_fresh(held) and not self._demand.force:
-            return _token(held, slot)
+            return self._token(held, slot)
         if not self._demand.renew and self._still_serves(held):
-            return _token(held, slot)
+            return self._token(held, slot)
         try:
-            return _token(self._renewed(slot, held, renew), slot)
+            return self._token(self._renewed(slot, held, renew), slot)
         except AuthError as error:
             if not self._still_serves(held):
                 raise
-            left = held.expires_at - self._world.now() if held.expires_at else 0
-            self._world.warn(f"the token was not renewed and ends in {left:.0f} s: {error}")
-            return _token(held, slot)
+            self._world.warn(f"the token was not renewed and ends in {self._life(held):.0f} s: {error}")
+            return self._token(held, slot)
 
     def _renewed(self, slot: Slot, held: Grant, renew: Callable[[Grant, World], Grant]) -> Grant:
         _check_renewable(held, slot)
@@ -194,25 +194,31 @@ class Keeper:
         return fresh
 
     def _is_fresh(self, grant: Grant) -> bool:
-        return bool(grant.access) and grant.access != self._demand.rejected and self._life(grant) >= self._demand.aim
+        return self._is_usable(grant) and self._life(grant) >= self._demand.aim
 
     def _still_serves(self, grant: Grant) -> bool:
         """Whether a token that we could not renew is still worth handing out."""
         asked_for_more = self._demand.force or self._demand.min_ttl is not None
-        usable = bool(grant.access) and grant.access != self._demand.rejected
-        return usable and not asked_for_more and self._life(grant) > FLOOR
+        return self._is_usable(grant) and not asked_for_more and self._life(grant) > FLOOR
+
+    def _is_usable(self, grant: Grant) -> bool:
+        return bool(grant.access) and grant.access != self._demand.rejected
 
     def _life(self, grant: Grant) -> float:
         return Token("", grant.expires_at).life(self._world.now())
+
+    def _token(self, grant: Grant, slot: Slot) -> Token:
+        return Token(
+            grant.access,
+            grant.expires_at,
+            self._auth_type,
+            slot.origin,
+            grant.host,
+            refreshable=bool(grant.refresh),
+        )
 
 
 def _check_renewable(grant: Grant, slot: Slot) -> None:
     if not grant.refresh:
         text = f"the login in {slot.origin} has ended and has no refresh token"
         raise LoginRequired(text, hint=f"dbx-auth login {grant.host}")
-
-
-def _token(grant: Grant, slot: Slot) -> Token:
-    return Token(
-        grant.access, grant.expires_at, "databricks-cli", slot.origin, grant.host, refreshable=bool(grant.refresh)
-    )

@@ -57,7 +57,7 @@ def login(
         return
     method = method or (_ask_method() if _interactive() else "browser")
     if method == "pat":
-        key = logins.with_pat(profile.host, _read_token(with_token, world), world)
+        key = logins.with_pat(profile.host, _read_token(with_token, world))
     elif method == "m2m":
         key = logins.with_principal(
             profile.host, profile.value("account_id"), *_read_principal(client_id, world), world

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dbx_auth.errors import ConfigError
-from dbx_auth.world import World, tell
+from dbx_auth.world import tell
 
 from . import Duration
 
@@ -14,8 +14,7 @@ from . import Duration
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes any free one.")
 @click.option("--auto-approve", is_flag=True, help="Do not ask for consent in the browser.")
 @click.option("--token-ttl", type=Duration(), default="1h", show_default=True, help="Life of an access token.")
-@click.pass_obj
-def sandbox(world: World, port: int, auto_approve: bool, token_ttl: float) -> None:
+def sandbox(port: int, auto_approve: bool, token_ttl: float) -> None:
     """Serve an emulated workspace on loopback until Ctrl-C. It is not Databricks, and says so on every page."""
     try:
         from dbx_auth.sandbox import Sandbox

@@ -32,9 +32,11 @@ def status(ctx: click.Context, world: World, flags: Flags, offline: bool, form: 
     if form == "json":
         click.echo(json.dumps(found, indent=2))
     elif sys.stdout.isatty():
-        show_page(found, world)
+        from rich.console import Console
+
+        Console(highlight=False).print(page(found))
     else:
-        click.echo(printable(plain(found, world)))
+        click.echo(printable(plain(found)))
     ctx.exit(6 if found["checked"] == "unreachable" else 0 if found["authenticated"] else 4)
 
 
@@ -121,7 +123,7 @@ def headline(found: dict[str, Any]) -> str:
     return f"not logged in to {found['host']}" if found["host"] else "not logged in"
 
 
-def plain(found: dict[str, Any], world: World) -> str:
+def plain(found: dict[str, Any]) -> str:
     """The page for a pipe or a log."""
     lines = [headline(found), *(f"  {name}: {value}" for name, value in facts(found))]
     lines += ["sources:", *(f"  {a['auth_type']}: {a['outcome']}: {a['reason']}" for a in found["attempts"])]
@@ -129,15 +131,8 @@ def plain(found: dict[str, Any], world: World) -> str:
     return "\n".join([*lines, *(f"warning: {text}" for text in found["warnings"])])
 
 
-def show_page(found: dict[str, Any], world: World) -> None:
-    """The page for a person at a terminal."""
-    from rich.console import Console
-
-    Console(highlight=False).print(page(found))
-
-
 def page(found: dict[str, Any]) -> Any:
-    """The page as something rich can print."""
+    """The page for a person at a terminal, as something rich can print."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table

@@ -307,7 +307,7 @@ def test_what_a_workspace_calls_me_cannot_forge_a_line_of_status(machine: Machin
     machine.env.update(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="dapi-secret")
     far = FarSide({ME: (200, {"userName": "ann\nwarning: paste your token at evil.example"})})
     world = machine.world._replace(http=far)
-    shown = status_verb.plain(status_verb.report(profile_module.load(world), world), world)
+    shown = status_verb.plain(status_verb.report(profile_module.load(world), world))
     assert not [line for line in shown.splitlines() if line.startswith("warning:")]
 
 

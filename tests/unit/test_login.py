@@ -562,7 +562,7 @@ def test_an_empty_line_before_the_address_does_not_end_the_reading(machine: Mach
 
 
 def test_a_personal_access_token_becomes_an_entry_of_its_host(machine: Machine) -> None:
-    key = login.with_pat(HOST, "  dapi-secret\r\n", machine.world)
+    key = login.with_pat(HOST, "  dapi-secret\r\n")
     assert key.fields == {"type": "api", "key": "dapi-secret", "host": HOST}
     assert (key.token.value, key.token.host, key.token.expires_at) == ("dapi-secret", HOST, None)
 
@@ -570,7 +570,7 @@ def test_a_personal_access_token_becomes_an_entry_of_its_host(machine: Machine) 
 @pytest.mark.parametrize("text", ["", "   ", "two words", "line\nbreak", "caf\u00e9", "\x1b[31m", "tab\there"])
 def test_what_cannot_be_a_token_is_refused_unseen(machine: Machine, text: str) -> None:
     with pytest.raises(UsageError, match="a token is one word") as caught:
-        login.with_pat(HOST, text, machine.world)
+        login.with_pat(HOST, text)
     assert not text.strip() or text not in str(caught.value)
 
 

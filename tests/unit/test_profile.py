@@ -769,3 +769,12 @@ def test_printing_a_profile_by_accident_shows_no_secret(machine: Machine) -> Non
     machine.env.update(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="canary-token", DATABRICKS_USERNAME="somebody")
     shown = repr(load(machine.world))
     assert "canary" not in shown and "somebody" in shown and "***" in shown
+
+
+def test_a_stored_principal_brings_the_account_it_was_given_with(machine: Machine) -> None:
+    """An account console has a token endpoint for each account, so without it there is nowhere to ask."""
+    host = "https://accounts.cloud.databricks.com"
+    principal = {"type": "m2m", "client_id": "c", "client_secret": "s", "host": host, "account_id": "acc"}
+    machine.write(machine.auth_json, {"databricks:x": principal})
+    assert load(machine.world, Flags(host=host)).value("account_id") == "acc"
+    assert load(machine.world, Flags(host=host, account_id="mine")).value("account_id") == "mine"

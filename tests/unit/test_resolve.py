@@ -269,7 +269,7 @@ def keep(
     demand: Demand | None = None,
     **parts: Any,
 ) -> Token:
-    return Keeper(a_world(**parts), demand or Demand()).fresh(
+    return Keeper("databricks-cli", a_world(**parts), demand or Demand()).fresh(
         slots, renew or Renewal(AuthError("nobody may renew", hint=""))
     )
 
@@ -344,7 +344,7 @@ def test_a_logout_during_the_refresh_wins(machine: Machine) -> None:
         machine.write(machine.auth_json, {})
         return Grant(HOST, "new", "r-new", None)
 
-    Keeper(machine.world, Demand()).fresh([OwnSlot(file, HOST)], renew)
+    Keeper("databricks-cli", machine.world, Demand()).fresh([OwnSlot(file, HOST)], renew)
     assert file.read() == {}
 
 
@@ -491,7 +491,7 @@ def test_what_fails_after_the_first_place_does_not_hide_why_that_one_failed() ->
         raise ConfigError("two profiles log in to this host", hint="h")
 
     with pytest.raises(Temporary, match="the first failure"):
-        Keeper(a_world(), Demand()).fresh(slots(), Renewal())
+        Keeper("databricks-cli", a_world(), Demand()).fresh(slots(), Renewal())
 
 
 # ---- nothing is lost -------------------------------------------------------------------------------------------------
@@ -505,7 +505,7 @@ def test_a_refresh_that_another_program_won_is_no_error() -> None:
         slot.grant = grant("theirs", 3600, "r-theirs")
         raise GONE
 
-    found = Keeper(a_world(), Demand()).fresh([slot], renew)
+    found = Keeper("databricks-cli", a_world(), Demand()).fresh([slot], renew)
     assert found.value == "theirs"
 
 
@@ -539,7 +539,7 @@ def test_where_nothing_can_be_written_no_refresh_token_is_spent(
     monkeypatch.setattr(os, call, fail if call == "fsync" else open_)
     renew = Renewal()
     with pytest.raises(ConfigError, match=os.strerror(number)):
-        Keeper(machine.world, Demand()).fresh([OwnSlot(AuthJson(machine.world), HOST)], renew)
+        Keeper("databricks-cli", machine.world, Demand()).fresh([OwnSlot(AuthJson(machine.world), HOST)], renew)
     assert renew.spent == [] and machine.files() == before
 
 
@@ -569,7 +569,7 @@ def storm(
         slot = OwnSlot(AuthJson(machine.world), HOST)
         if not lock:
             slot.locked = contextlib.nullcontext  # type: ignore[assignment]
-        found.append(Keeper(machine.world, demand).fresh([slot], renew).value)
+        found.append(Keeper("databricks-cli", machine.world, demand).fresh([slot], renew).value)
 
     threads = [threading.Thread(target=ask) for _ in range(count)]
     for thread in threads:
