@@ -1,21 +1,22 @@
 # make demo        see it work, with no workspace: sandbox, login, status, token, models
 # make test        lint, types, and every test with its coverage
-# make pictures    docs/*.svg, of what status and models look like
+# make pictures    docs/*.svg of what status and models look like, and docs/login.png where Chromium is
+# make tables      the tables of docs/*.md, from the code
 # make completions completions/, from the commands
 # make bench       what a cached token costs, beside Python itself
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-OIDC := tests/oidc_provider
+NODE := tests/oidc_provider tests/js_sdk
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint pictures completions bench clean
+.PHONY: demo test lint pictures tables completions bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo.py
 
-test: lint $(OIDC)/node_modules/.package-lock.json
+test: lint $(NODE:%=%/node_modules/.package-lock.json)
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n 2
 	@$(BIN)/coverage combine --quiet
@@ -29,6 +30,10 @@ lint: $(VENV)/.dev
 pictures: $(VENV)/.dev
 	$(BIN)/python docs/pictures.py
 
+tables: $(VENV)/.dev
+	$(BIN)/python docs/tables.py
+	PYTHONPATH=tests $(BIN)/python -m agreement.page > docs/agreement.md
+
 completions: $(VENV)/.dev
 	for shell in bash zsh fish; do $(BIN)/dbx-auth completion $$shell > completions/dbx-auth.$$shell; done
 
@@ -36,7 +41,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/token.py
 
 clean:
-	rm -rf $(VENV) $(OIDC)/node_modules .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE:%=%/node_modules) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +55,6 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.demo
 	$(PIP) --group dev
 	@touch $@
 
-$(OIDC)/node_modules/.package-lock.json: $(OIDC)/package-lock.json
-	cd $(OIDC) && npm ci --silent --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --silent --no-audit --no-fund
 	@touch $@

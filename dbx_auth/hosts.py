@@ -16,17 +16,19 @@ _URL = re.compile(
 )
 _LOOPBACK = re.compile(r"localhost|127\.[0-9]+\.[0-9]+\.[0-9]+|\[::1\]")
 
-# https://github.com/databricks/databricks-sdk-go, common/environment; every suffix starts with a dot, so that
-# `evil-azuredatabricks.net` is nobody's.
-DOMAINS = (
-    ".cloud.databricks.com",
-    ".dev.databricks.com",
-    ".cloud.databricks.us",
-    ".azuredatabricks.net",
-    ".databricks.azure.us",
-    ".databricks.azure.cn",
-    ".gcp.databricks.com",
-)
+DOMAINS = {
+    ".azuredatabricks.net": "AZURE",
+    ".databricks.azure.us": "AZURE",
+    ".databricks.azure.cn": "AZURE",
+    ".gcp.databricks.com": "GCP",
+    ".databricks.com": "AWS",
+    ".databricks.us": "AWS",
+}
+"""The domains of Databricks, and the cloud that a host in them runs in; the first that fits counts.
+
+Every suffix starts with a dot, so that `evil-azuredatabricks.net` is nobody's. A company's own unified host is
+directly in databricks.com. https://github.com/databricks/databricks-sdk-go, common/environment
+"""
 
 
 class Host(NamedTuple):
@@ -91,14 +93,29 @@ def is_account(url: str) -> bool:
     return url.startswith(("https://accounts.", "https://accounts-dod."))
 
 
+def origin(url: str) -> str:
+    """The scheme, name and port of a URL, lower case; empty for what is none that a request could go to."""
+    match = _URL.fullmatch(url.lower()) if is_one_word(url) else None
+    return f"{match['scheme']}://{match['name']}{match['port'] or ''}" if match and match["scheme"] else ""
+
+
+def _name(url: str) -> str:
+    return origin(url).partition("://")[2].partition(":")[0]
+
+
+def cloud(url: str) -> str:
+    """The cloud that a host runs in, from its name: AZURE, GCP or, as for any other name, AWS."""
+    return next((cloud for domain, cloud in DOMAINS.items() if _name(url).endswith(domain)), "AWS")
+
+
+def is_databricks(url: str) -> bool:
+    """Whether this is https in a domain of Databricks."""
+    return url.lower().startswith("https://") and _name(url).endswith(tuple(DOMAINS))
+
+
 def trusts(host: str, url: str) -> bool:
     """Whether a login for `host` may be sent to `url`, an address that the host itself named.
 
     The host's own origin always; otherwise https in a Databricks domain, and only when the host is in one too.
     """
-    match = _URL.fullmatch(url.lower()) if is_one_word(url) else None
-    if match is None:
-        return False
-    if f"{match['scheme']}://{match['name']}{match['port'] or ''}" == host:
-        return True
-    return match["scheme"] == "https" and match["name"].endswith(DOMAINS) and host.split(":")[1].endswith(DOMAINS)
+    return bool(url) and (origin(url) == host or (is_databricks(url) and is_databricks(host)))

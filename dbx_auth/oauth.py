@@ -6,13 +6,15 @@ Building a request and reading an answer are pure; `world.http` is the one thing
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import hosts
 from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unreachable
-from .store import Grant
+from .profile import Profile
+from .store import CLI_CLIENT_ID, Grant
 from .tokens import is_one_word
-from .world import Response, World, one_line
+from .world import Response, World, masked, one_line
 
 DISCOVERY_BUDGET = 5.0
 """Seconds for finding the endpoints, all requests together."""
@@ -25,6 +27,12 @@ UNSTATED_LIFE = 3600.0
 
 SCOPES = ("all-apis",)
 
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+PERSONAL_ACCESS_TOKEN = "urn:databricks:params:oauth:token-type:personal-access-token"
+
+_WANTS_A_PERSON = ("invalid_grant", "interaction_required", "login_required", "consent_required")
+_DOCUMENT = "/.well-known/oauth-authorization-server"
 _LOOK = "check the host: dbx-auth status --offline"
 
 
@@ -40,15 +48,32 @@ class Endpoints(NamedTuple):
     """Where to log in and where to get tokens.
 
     `issuer` is empty where discovery told none; `names_itself` says that the server puts it into every callback.
+    `audience` is whom an ID token has to be for, so that it can be exchanged here; `account_id` is the account that
+    the host is of, and `unified` says that the host serves several workspaces of it.
     """
 
     authorization: str
     token: str
     issuer: str = ""
     names_itself: bool = False
+    audience: str = ""
+    account_id: str = ""
+    unified: bool = False
 
 
-def discover(host: str, account_id: str, world: World) -> Endpoints:
+def blank(profile: Profile, client_id: str = CLI_CLIENT_ID) -> Grant:
+    """A grant with nothing in it yet: for whom a token is wanted, and where."""
+    return Grant(
+        profile.host,
+        client_id=client_id,
+        account_id=profile.value("account_id"),
+        scopes=profile.scopes,
+        group_id=profile.value("group_id"),
+        discovery_url=profile.value("discovery_url"),
+    )
+
+
+def discover(wanted: Grant, world: World) -> Endpoints:
     """Ask the host where its OAuth endpoints are; 5 s in all, and then the well-known place.
 
     The host's `/.well-known/databricks-config` names the OIDC root, and the root's RFC 8414 document the endpoints.
@@ -56,28 +81,55 @@ def discover(host: str, account_id: str, world: World) -> Endpoints:
     An endpoint outside the host and the Databricks domains is refused (RFC 9700, 4.4): ConfigError. Where nobody
     answers at all there is nothing to fall back to: Unreachable.
     """
-    deadline = world.monotonic() + DISCOVERY_BUDGET
-    root = _root_by_rule(host, account_id)
-    if not hosts.is_account(host):
+    if wanted.authority:
+        return Endpoints(f"{wanted.authority}/oauth2/v2.0/authorize", f"{wanted.authority}/oauth2/v2.0/token")
+    host, deadline = wanted.host, world.monotonic() + DISCOVERY_BUDGET
+    metadata: dict[str, Any] = {}
+    if not (hosts.is_account(host) or wanted.discovery_url):
         metadata = _document(f"{host}/.well-known/databricks-config", deadline, world)
-        named = metadata.get("oidc_endpoint")
-        if isinstance(named, str) and named:
-            account = account_id or str(metadata.get("account_id") or "")
-            if "{account_id}" not in named or account:
-                root = _trusted(host, named.replace("{account_id}", account).rstrip("/"))
-    document = _document(f"{root}/.well-known/oauth-authorization-server", deadline, world)
+    account_id = wanted.account_id or _text(metadata.get("account_id"))
+    root = _root_by_rule(host, account_id)
+    if (named := _text(metadata.get("oidc_endpoint"))) and (account_id or "{account_id}" not in named):
+        root = _trusted(host, named.replace("{account_id}", account_id).rstrip("/"))
+    place = _trusted(host, wanted.discovery_url) if wanted.discovery_url else f"{root}{_DOCUMENT}"
+    document = _document(place, deadline, world)
+    if not (document or metadata or wanted.discovery_url or hosts.is_account(host)) and account_id:
+        of_account = f"{host}/oidc/accounts/{account_id}"  # perhaps it is an account console, of an unusual name
+        if document := _document(f"{of_account}{_DOCUMENT}", deadline, world):
+            root = of_account
+    if not document and "{account_id}" in named and not account_id:
+        raise ConfigError(
+            f"{host} has OAuth endpoints for each account, and no setting says which account",
+            hint="export DATABRICKS_ACCOUNT_ID=<the account id of the account console>",
+        )
 
     def endpoint(name: str, fallback: str) -> str:
-        value = document.get(name)
-        return _trusted(host, value) if isinstance(value, str) and value else f"{root}/v1/{fallback}"
+        value = _text(document.get(name))
+        return _trusted(host, value) if value else f"{root}/v1/{fallback}"
 
-    issuer = document.get("issuer")
+    token = endpoint("token_endpoint", "token")
     return Endpoints(
         authorization=endpoint("authorization_endpoint", "authorize"),
-        token=endpoint("token_endpoint", "token"),
-        issuer=issuer if isinstance(issuer, str) else "",
+        token=token,
+        issuer=_text(document.get("issuer")),
         names_itself=document.get("authorization_response_iss_parameter_supported") is True,
+        audience=_audience(host, account_id, metadata) or token,
+        account_id=account_id,
+        unified=bool(metadata) and "/oidc/accounts/" in token,
     )
+
+
+def _audience(host: str, account_id: str, metadata: Mapping[str, Any]) -> str:
+    """What the host wants ID tokens to be for, where that is not its token endpoint."""
+    named = metadata.get("token_federation_default_oidc_audiences")
+    if isinstance(named, list) and named and _text(named[0]):
+        return _text(named[0])
+    for_accounts = hosts.is_account(host) or (metadata and not metadata.get("workspace_id"))
+    return account_id if for_accounts else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _root_by_rule(host: str, account_id: str) -> str:
@@ -104,9 +156,8 @@ def _document(url: str, deadline: float, world: World) -> dict[str, Any]:
 
 def _trusted(host: str, url: str) -> str:
     if not hosts.trusts(host, url):
-        raise ConfigError(
-            f"{host} names an OAuth endpoint that is not its own: {url}", hint="check the host: dbx-auth status"
-        )
+        text = f"{host} names an OAuth endpoint that is not its own: {one_line(url)}"
+        raise ConfigError(text, hint="check the host: dbx-auth status")
     return url
 
 
@@ -116,41 +167,82 @@ def refresh(grant: Grant, world: World) -> Grant:
     The old refresh token is kept when the answer has no new one. Raises LoginRequired when the server no longer
     takes it, Temporary when it may later.
     """
-    endpoints = discover(grant.host, grant.account_id, world)
+    endpoints = discover(grant, world)
     form = {"grant_type": "refresh_token", "refresh_token": grant.refresh, "client_id": grant.client_id}
-    return _granted(_post(endpoints.token, form, world, "refreshing the login", secrets=(grant.refresh,)), grant)
+    form |= _group(grant)
+    if grant.authority:
+        form["scope"] = " ".join(grant.scopes)
+    try:
+        return _granted(_post(endpoints.token, form, world, "refreshing the login", secrets=(grant.refresh,)), grant)
+    except LoginRequired as error:
+        raise LoginRequired(str(error), hint=f"dbx-auth login {grant.host}") from error
+
+
+def _group(wanted: Grant) -> dict[str, str]:
+    return {"assume_group": wanted.group_id} if wanted.group_id else {}
 
 
 def exchange_code(
-    endpoints: Endpoints, code: str, verifier: str, redirect_uri: str, blank: Grant, world: World
+    endpoints: Endpoints, code: str, verifier: str, redirect_uri: str, wanted: Grant, world: World
 ) -> Grant:
     """Trade the code of the browser's callback for a grant (RFC 6749, 4.1.3; RFC 7636, 4.5).
 
-    `blank` says for which host and client; its empty tokens are filled in.
+    `wanted` says for which host and client; its empty tokens are filled in.
     """
     form = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": redirect_uri,
         "code_verifier": verifier,
-        "client_id": blank.client_id,
+        "client_id": wanted.client_id,
     }
-    return _granted(_post(endpoints.token, form, world, "finishing the login", secrets=(code, verifier)), blank)
+    return _granted(_post(endpoints.token, form, world, "finishing the login", secrets=(code, verifier)), wanted)
 
 
-def client_credentials(
-    host: str, account_id: str, client_id: str, client_secret: str, scopes: str, world: World
-) -> Grant:
+def client_credentials(wanted: Grant, client_secret: str, world: World) -> Grant:
     """Trade a service principal's id and secret for an access token (RFC 6749, 4.4)."""
-    endpoints = discover(host, account_id, world)
-    headers = basic(client_id, client_secret)
-    form = {"grant_type": "client_credentials", "scope": scopes or " ".join(SCOPES)}
+    endpoints = discover(wanted, world)
+    headers = basic(wanted.client_id, client_secret)
+    form = {"grant_type": "client_credentials", "scope": " ".join(wanted.scopes or SCOPES), **_group(wanted)}
+    secrets = (client_secret, headers["Authorization"].removeprefix("Basic "))
+    return _for_a_program(endpoints, form, wanted, world, secrets, "check client_id and client_secret", headers)
+
+
+def exchange_token(endpoints: Endpoints, subject_token: str, wanted: Grant, world: World, *, kind: str = JWT) -> Grant:
+    """Trade a token of somebody else for one of Databricks (RFC 8693, 2).
+
+    Without a client id in `wanted` it is the account's federation policy that decides, with one a service principal's.
+    https://docs.databricks.com/en/dev-tools/auth/oauth-federation.html
+    """
+    form = {
+        "grant_type": TOKEN_EXCHANGE,
+        "subject_token_type": kind,
+        "subject_token": subject_token,
+        "scope": " ".join(wanted.scopes or SCOPES),
+        **({"client_id": wanted.client_id} if wanted.client_id else {}),
+        **_group(wanted),
+    }
+    if kind == PERSONAL_ACCESS_TOKEN:
+        form["requested_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
+    hint = "check the federation policy: issuer, audience and subject have to be those of the ID token"
+    return _for_a_program(endpoints, form, wanted, world, (subject_token,), hint)
+
+
+def _for_a_program(
+    endpoints: Endpoints,
+    form: Mapping[str, str],
+    wanted: Grant,
+    world: World,
+    secrets: tuple[str, ...],
+    hint: str,
+    headers: Mapping[str, str] | None = None,
+) -> Grant:
     try:
-        secrets = (client_secret, headers["Authorization"].removeprefix("Basic "))
-        answer = _post(endpoints.token, form, world, "asking for a token", secrets=secrets, headers=headers)
+        return _granted(
+            _post(endpoints.token, form, world, "asking for a token", secrets=secrets, headers=headers), wanted
+        )
     except LoginRequired as error:  # invalid_grant says nothing about a person here
-        raise Refused(str(error), hint="check client_id and client_secret") from error
-    return _granted(answer, Grant(host=host, access="", client_id=client_id))
+        raise Refused(str(error), hint=hint) from error
 
 
 def basic(username: str, password: str) -> dict[str, str]:
@@ -192,14 +284,12 @@ def refusal(response: Response, secrets: Iterable[str] = ()) -> AuthError:
     said = (body.get("error") or body.get("error_code"), body.get("error_description") or body.get("message"))
     code, description = (value if isinstance(value, str) else "" for value in said)
     text = f"{response.url} answered {response.status}"
+    description = description.partition("Trace ID:")[0].rstrip(". \r\n")  # Entra ID's, which tells people nothing
     for words in filter(None, (code, description)):
-        for secret in secrets:
-            if len(secret) >= 8:  # a shorter one is no secret, and would tear words apart
-                words = words.replace(secret, "***")
-        text += f": {one_line(words)}"
-    if response.status in (408, 429) or response.status >= 500 or code in ("server_error", "temporarily_unavailable"):
+        text += f": {one_line(masked(words, secrets))}"
+    if response.busy or code in ("server_error", "temporarily_unavailable"):
         return Temporary(text, hint="try again in a while")
-    if code == "invalid_grant" or "refresh token is invalid" in description.lower():
+    if code in _WANTS_A_PERSON or "refresh token is invalid" in description.lower():
         return LoginRequired(text, hint="dbx-auth login")
     if code in ("invalid_client", "unauthorized_client"):
         return Refused(text, hint="check client_id and client_secret")
@@ -214,14 +304,11 @@ def _granted(answer: Answer, before: Grant) -> Grant:
     kind = answer.body.get("token_type") or "Bearer"
     if str(kind).lower() != "bearer":
         raise Refused(f"{answer.url} gave a token of a kind we do not know: {one_line(kind)}", hint=_LOOK)
-    return Grant(
-        host=before.host,
+    return replace(
+        before,
         access=access,
         refresh=refresh_token if isinstance(refresh_token, str) and refresh_token else before.refresh,
         expires_at=answer.sent + _seconds(answer.body.get("expires_in")),
-        client_id=before.client_id,
-        account_id=before.account_id,
-        scopes=before.scopes,
     )
 
 

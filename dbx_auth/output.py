@@ -49,7 +49,10 @@ def env(token: Token, now: float) -> str:
         raise Refused(
             f"{token.auth_type} is no token that fits into DATABRICKS_TOKEN", hint="dbx-auth token -o headers"
         )
-    return f"export DATABRICKS_HOST={quote(token.host)}\nexport DATABRICKS_TOKEN={quote(token.value)}"
+    values = {"DATABRICKS_HOST": token.host, "DATABRICKS_TOKEN": token.value}
+    if workspace_id := token.extra.get("X-Databricks-Workspace-Id"):
+        values["DATABRICKS_WORKSPACE_ID"] = workspace_id
+    return "\n".join(f"export {name}={quote(value)}" for name, value in values.items())
 
 
 FORMATS: dict[str, Callable[[Token, float], str]] = {

@@ -5,6 +5,7 @@ The rules are those of the Databricks SDKs and CLI, see docs/settings.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -112,6 +113,30 @@ class Profile(NamedTuple):
     def host(self) -> str:
         return self.value("host")
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes to ask for, without repetition; empty where no setting says any."""
+        return tuple(dict.fromkeys(self.value("scopes").replace(",", " ").split()))
+
+    @property
+    def workspace_id(self) -> str:
+        """The workspace behind a host that serves several; the CLI writes `none` for a login to the account alone."""
+        found = self.value("workspace_id")
+        return "" if found == "none" else found
+
+    @property
+    def cloud(self) -> str:
+        """AWS, AZURE or GCP: what the settings say, else what the host's name says."""
+        if self.value("azure_workspace_resource_id"):
+            return "AZURE"
+        said = self.value("cloud").upper()
+        return said if said in hosts.DOMAINS.values() else hosts.cloud(self.host)
+
+    @property
+    def methods(self) -> list[str]:
+        """The ways to log in that the settings are about, sorted; the Databricks SDKs refuse more than one."""
+        return sorted({FIELDS[s.name].method for s in self.settings.values() if s.origin != STORED} - {""})
+
     def require(self, names: Iterable[str]) -> None:
         """Raise Unavailable naming what is missing, or ConfigError when all is there but the host.
 
@@ -124,12 +149,37 @@ class Profile(NamedTuple):
         if missing:
             raise Unavailable("not set: " + ", ".join(_spelled(n) for n in missing))
         if "host" in names and (not self.host or (present and self.origin("host") == STORED)):
-            if not present:
+            if not present or not any(_is_databricks(n) for n in present):
                 raise Unavailable(f"not set: {_spelled('host')}")
             raise ConfigError(
                 f"{present[0]} is set ({self.origin(present[0])}), but no host to send it to",
                 hint="export DATABRICKS_HOST=https://<your workspace>",
             )
+
+    def with_host(self, url: str) -> Profile:
+        """The same settings for a host that was found out."""
+        found = Setting("host", url, "found out")
+        return self if self.host else self._replace(settings={**self.settings, "host": found})
+
+    def without_host(self) -> Profile:
+        return self._replace(settings={n: s for n, s in self.settings.items() if n != "host"})
+
+    @property
+    def is_host_set(self) -> bool:
+        """Whether somebody set the host, rather than a login that is kept."""
+        return bool(self.host) and self.origin("host") != STORED
+
+    def require_host(self) -> str:
+        """The host that somebody set, for a token that this machine gives to whoever asks: never that of a login."""
+        if not self.is_host_set:
+            raise Unavailable(f"not set: {_spelled('host')}")
+        return self.host
+
+
+def _is_databricks(name: str) -> bool:
+    """Whether a setting is for Databricks alone. ARM_* and GOOGLE_* are shared with other tools, such as Terraform."""
+    env = FIELDS[name].env
+    return not env or env[0].startswith("DATABRICKS_")
 
 
 def _spelled(name: str) -> str:
@@ -153,7 +203,7 @@ def load(world: World, flags: Flags = Flags()) -> Profile:  # noqa: B008  a Name
     beneath = _completed(section, from_env) if flags.profile else {**section, **from_env}
     settings = {**beneath, **given}
     _canonicalise(settings)
-    _add_principal(world, settings)
+    _add_stored(world, settings, beside_profile=bool(name))
     return Profile(name, settings, by_login)
 
 
@@ -168,11 +218,19 @@ def _completed(section: Mapping[str, Setting], from_env: Mapping[str, Setting]) 
     return {**section, **{n: s for n, s in fitting.items() if n not in _NOT_BESIDE_PROFILE}, **first}
 
 
+def _says_something(name: str, value: str) -> bool:
+    """Whether a value counts as set. As in Go, an empty text does not, and neither does a switch that is off."""
+    return bool(value) and not (name == "azure_use_msi" and value in _FALSE)
+
+
+_FALSE = ("0", "f", "F", "false", "False", "FALSE")  # strconv.ParseBool
+
+
 def _from_env(env: Mapping[str, str]) -> dict[str, Setting]:
     found = {}
     for name, field in FIELDS.items():
         for variable in field.env:
-            if value := env.get(variable):
+            if _says_something(name, value := env.get(variable, "")):
                 found[name] = Setting(name, value, f"env {variable}")
                 break
     return found
@@ -197,7 +255,7 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
         return ("", {}, False) if _other_host(section, flags) else (name, section, False)
     if "host" in given:
         return "", {}, False
-    if any(FIELDS[n].method and FIELDS[n].secret for n in given):
+    if any(FIELDS[n].method and FIELDS[n].secret and _is_databricks(n) for n in given):
         return "", {}, False  # somebody wants to log in with this; `require` says that its host is missing
     # As in the SDKs, anything else that belongs to a way to log in turns the file off, and no more than that.
     no_file = any(FIELDS[n].method for n in given)
@@ -208,12 +266,13 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
     if entry := AuthJson(world).default():
         if entry.profile and not no_file:
             return entry.profile, _named(world, entry.profile, must_exist=True), True
-        stored = {"host": entry.host, "account_id": entry.account_id}
+        stored = {name: entry.text(name) for name in ("account_id", "workspace_id", "group_id", "auth_type")}
+        stored["host"] = entry.host
         return "", {n: Setting(n, v, STORED) for n, v in stored.items() if v}, True
     if no_file:
         return "", {}, False
     name = default_name(sections := read(world))
-    if name == "DEFAULT" and not sections.get(name):
+    if not sections.get(name) and not sections.get("__settings__", {}).get("default_profile"):
         return "", {}, False
     return name, _named(world, name), False
 
@@ -243,7 +302,7 @@ def _named(world: World, name: str, *, must_exist: bool = False) -> dict[str, Se
     if name == "__settings__":
         raise ConfigError(f"__settings__ is a reserved section of {path}, not a profile", hint="dbx-auth profiles")
     sections = read(world)
-    if not sections and not must_exist:
+    if not sections and not must_exist and not os.path.exists(world.config_file):
         return {}  # as the SDKs: a machine without the file may have all it needs in its environment
     if not sections.get(name):
         known = ", ".join(n for n in sections if n != "__settings__" and sections[n]) or "none"
@@ -259,7 +318,7 @@ def _settings(world: World, section: str, values: Mapping[str, str]) -> dict[str
     found = {}
     for name, field in FIELDS.items():
         for key in field.keys or (name,):
-            if value := values.get(key):
+            if _says_something(name, value := values.get(key, "")):
                 found[name] = Setting(name, value, origin)
                 break
     return found
@@ -280,27 +339,31 @@ def _canonicalise(settings: dict[str, Setting]) -> None:
             settings.setdefault(name, Setting(name, found, origin))
 
 
-def _add_principal(world: World, settings: dict[str, Setting]) -> None:
-    """A service principal that `dbx-auth login` keeps for this host; only whole, never one half of it."""
-    if "host" not in settings or "client_id" in settings or "client_secret" in settings:
+def _add_stored(world: World, settings: dict[str, Setting], *, beside_profile: bool) -> None:
+    """What `dbx-auth login` keeps for this host: a service principal, and which workspace or group it was for.
+
+    A principal comes whole, never one half of it; and no profile gets a workspace that it does not name.
+    """
+    if "host" not in settings:
         return
     from .store import AuthJson
 
     try:
-        entry = AuthJson(world).find(settings["host"].value, "m2m")
+        entries = [e for e in AuthJson(world).entries() if e.host == settings["host"].value]
     except ConfigError:
         return  # the source `stored` asks the same file, and tells
-    names = ("client_id", "client_secret")
-    if entry and all(entry.text(name) for name in names):
-        settings.update({name: Setting(name, entry.text(name), STORED) for name in names})
-        if entry.account_id:
-            settings.setdefault("account_id", Setting("account_id", entry.account_id, STORED))
+    principal = ("client_id", "client_secret")
+    for entry in entries:
+        names: tuple[str, ...] = () if beside_profile else ("workspace_id", "group_id")
+        if entry.type == "m2m" and not settings.keys() & principal and all(map(entry.text, principal)):
+            names = (*names, *principal, "account_id", "group_id", "scopes")
+        for name in names:
+            if value := entry.text(name):
+                settings.setdefault(name, Setting(name, value, STORED))
 
 
 def preferred_profile(world: World) -> str:
     """The profile that our own `config.toml` prefers, or an empty string."""
-    import os
-
     path = os.path.join(world.config_dir, "config.toml")
     text = _text(world, path)
     if not text:
@@ -375,13 +438,13 @@ def parse(text: str) -> dict[str, dict[str, str]]:
         cut = min((i for i in (line.find("="), line.find(":")) if i >= 0), default=-1)
         if cut <= 0:
             raise ValueError(f"line {number}: neither a section nor a key with a value")
-        current[_unquoted(line[:cut].strip())] = _value(line[cut + 1 :].strip(), number, lines)
+        current[unquoted(line[:cut].strip())] = read_value(line[cut + 1 :].strip(), number, lines)
     if not sections["DEFAULT"] and "[DEFAULT]" not in text:
         del sections["DEFAULT"]
     return sections
 
 
-def _value(text: str, number: int, lines: Iterator[tuple[int, str]]) -> str:
+def read_value(text: str, number: int, lines: Iterator[tuple[int, str]]) -> str:
     """One value; it takes further `lines` where a quote is open or a backslash joins the next."""
     for quote in ('"""', "`"):
         if text.startswith(quote):
@@ -400,10 +463,10 @@ def _value(text: str, number: int, lines: Iterator[tuple[int, str]]) -> str:
         if comment in text:
             text = text.partition(comment)[0].rstrip()
             break
-    return _unquoted(text)
+    return unquoted(text)
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
     for quote in "'\"":
         if len(text) >= 2 and text[0] == quote and text.find(quote, 1) == len(text) - 1:
             return text[1:-1]

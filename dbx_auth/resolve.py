@@ -10,9 +10,10 @@ Nothing here prompts or opens a browser, and nothing here can: `login` is out of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
-from . import sources
+from . import hosts, sources
 from .errors import Attempt, AuthError, ConfigError, LoginRequired, NotConfigured, Refused, Temporary, Unavailable
 from .profile import Profile
 from .store import Grant, Slot
@@ -59,7 +60,7 @@ def token(profile: Profile, world: World, demand: Demand = Demand()) -> Token:  
 def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolution:  # noqa: B008
     """Ask the sources in order and tell the tale; raises only what no source can be blamed for."""
     if not demand.renew:
-        world = world._replace(http=_no_network)
+        world = world._replace(http=_no_network, offline=True)
     named = profile.value("auth_type")
     attempts: list[Attempt] = []
     failures: list[AuthError] = []
@@ -86,14 +87,23 @@ def resolve(profile: Profile, world: World, demand: Demand = Demand()) -> Resolu
 
 
 def _ask(auth_type: str, source: sources.Source, profile: Profile, world: World, demand: Demand) -> Token:
+    if profile.value("group_id") and auth_type not in sources.FOR_GROUPS:
+        text = f"its tokens cannot take the role of a group (group_id, {profile.origin('group_id')})"
+        if profile.value("auth_type"):
+            raise ConfigError(text, hint="unset DATABRICKS_AUTH_TYPE, or DATABRICKS_GROUP_ID")
+        raise Unavailable(text)
     profile.require(source.needs)
     found = source.fetch(profile, world, Keeper(auth_type, world, demand))
-    if not is_one_word(found.value):
+    if profile.workspace_id and not hosts.is_account(found.host):
+        found = replace(found, extra={**found.extra, "X-Databricks-Workspace-Id": profile.workspace_id})
+    if not all(map(is_one_word, (found.value, *found.extra.values()))):
         raise ConfigError(
             f"the token of {found.origin} holds a space or a control character, which no header can carry",
             hint="a token is one word; look for a line break at its end",
         )
     life = found.life(world.now())
+    if life <= 0:
+        raise Refused(f"the token of {found.origin} has ended", hint="look at what gives it, and at the clock: date")
     if demand.min_ttl is not None and life < demand.min_ttl:
         raise Refused(
             f"a fresh token of {found.origin} lives {life:.0f} s, and {demand.min_ttl:g} s were asked for",
@@ -108,16 +118,16 @@ def _no_network(method: str, url: str, **rest: object) -> NoReturn:
 
 def _end_of_chain(profile: Profile, attempts: list[Attempt], failures: list[AuthError]) -> AuthError:
     """One error for the whole tale. What may pass comes first, then what a person must mend, then the login."""
-    unset = ", ".join(a.auth_type for a in attempts if a.outcome == "unavailable")
     tale = [f"{a.auth_type}: {a.reason}" for a in attempts if a.outcome == "failed" or len(attempts) == 1]
-    if unset and len(attempts) > 1:
-        tale.append(f"not set up: {unset}")
+    if not tale:
+        tale.append(f"none of the {len(attempts)} sources is set up")
     text = f"no token{f' for {profile.host}' if profile.host else ''}: {'; '.join(tale)}"
     for kind in (Temporary, ConfigError, Refused):
         for error in failures:
             if isinstance(error, kind):
                 return kind(text, hint=error.hint)
-    return NotConfigured(text, attempts, hint=f"dbx-auth login {profile.host}".strip())
+    hint = next((e.hint for e in failures if isinstance(e, LoginRequired)), f"dbx-auth login {profile.host}".strip())
+    return NotConfigured(text, attempts, hint=hint)
 
 
 class Keeper:

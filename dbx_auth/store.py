@@ -11,10 +11,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
-from . import hosts
+from . import hosts, profile as profiles
 from .errors import ConfigError, Temporary
 from .tokens import format_expiry, parse_expiry
 from .world import World
@@ -25,6 +25,9 @@ LARGEST = 16 << 20
 LOCK_WAIT = 60.0
 """Seconds to wait for another process; a refresh takes at most 30, so a longer wait means it hangs."""
 
+PLAINTEXT = "export DATABRICKS_AUTH_STORAGE=plaintext"
+"""What to type where the system's keyring is in the way."""
+
 CLI_CLIENT_ID = "databricks-cli"
 """The public client that Databricks registers for logins from a terminal."""
 
@@ -33,16 +36,21 @@ CLI_CLIENT_ID = "databricks-cli"
 class Grant:
     """What a login in the browser left: an access token, and the refresh token that renews it (RFC 6749, 1.5).
 
-    `expires_at` is in epoch seconds, None when the token does not expire.
+    `expires_at` is in epoch seconds, None when the token does not expire. `group_id` is the group whose role it takes;
+    `authority` is the tenant of Entra ID that gave it, empty where the host did; `discovery_url` is where a person
+    wants the endpoints to be looked up. One whose `access` is empty says for whom a token is wanted.
     """
 
     host: str
-    access: str = field(repr=False)
+    access: str = field(repr=False, default="")
     refresh: str = field(repr=False, default="")
     expires_at: float | None = None
     client_id: str = CLI_CLIENT_ID
     account_id: str = ""
     scopes: tuple[str, ...] = ()
+    group_id: str = ""
+    authority: str = ""
+    discovery_url: str = ""
 
 
 class Entry(NamedTuple):
@@ -229,7 +237,10 @@ class AuthJson(JsonFile):
 
 
 # What an entry may say for itself; a new login replaces these and leaves the rest of the entry alone.
-_KNOWN = frozenset("type host key access refresh expires scopes account_id client_id client_secret profile".split())
+_KNOWN = frozenset(
+    "type host key access refresh expires scopes account_id workspace_id group_id client_id client_secret authority "
+    "profile auth_type".split()
+)
 
 
 def _entry(key: str, value: object) -> Entry | None:
@@ -245,36 +256,50 @@ def _entry(key: str, value: object) -> Entry | None:
 class OwnSlot:
     """A grant in auth.json: an `oauth` entry."""
 
-    def __init__(self, file: AuthJson, host: str, account_id: str = "") -> None:
+    def __init__(self, file: AuthJson, wanted: Grant) -> None:
         self._file = file
-        self._host = host
-        self._account_id = account_id
+        self._wanted = wanted
         self.origin = file.name
         self.locked = file.locked
         self.rehearse = file.rehearse
 
     def read(self) -> Grant | None:
-        entry = self._file.find(self._host, "oauth")
-        if entry is None or (self._account_id and entry.account_id not in ("", self._account_id)):
+        entry = self._file.find(self._wanted.host, "oauth")
+        if entry is None or not self._is_wanted(entry):
             return None
-        scopes = entry.fields.get("scopes")
-        return Grant(
-            host=entry.host,
+        return replace(
+            self._wanted,
             access=entry.text("access"),
             refresh=entry.text("refresh"),
             expires_at=_expiry(entry.fields.get("expires")),
             client_id=entry.text("client_id") or CLI_CLIENT_ID,
             account_id=entry.account_id,
-            scopes=tuple(map(str, scopes)) if isinstance(scopes, list) else tuple(_text(scopes).split()),
+            scopes=_scopes(entry),
+            authority=entry.text("authority"),
         )
 
+    def _is_wanted(self, entry: Entry) -> bool:
+        """Whether this login is for the account, the role and the scopes that are asked for.
+
+        A login that says no account fits all, and a wish for no scopes in particular is content with any.
+        """
+        wanted = self._wanted
+        same_account = not wanted.account_id or entry.account_id in ("", wanted.account_id)
+        same_scopes = not wanted.scopes or set(wanted.scopes) == set(_scopes(entry))
+        return same_account and same_scopes and entry.text("group_id") == wanted.group_id
+
     def write(self, spent: Grant, fresh: Grant) -> None:
-        entry = self._file.find(self._host, "oauth")
+        entry = self._file.find(self._wanted.host, "oauth")
         if entry is None or entry.text("refresh") != spent.refresh:
             return
         data = self._file.read()
         data[entry.key] = {**entry.fields, **grant_fields(fresh)}
         self._file.write(data)
+
+
+def _scopes(entry: Entry) -> tuple[str, ...]:
+    scopes = entry.fields.get("scopes")
+    return tuple(map(str, scopes)) if isinstance(scopes, list) else tuple(_text(scopes).split())
 
 
 def grant_fields(grant: Grant) -> dict[str, Any]:
@@ -287,10 +312,13 @@ def grant_fields(grant: Grant) -> dict[str, Any]:
         "host": grant.host,
         "client_id": grant.client_id,
     }
-    if grant.account_id:
-        fields["account_id"] = grant.account_id
-    if grant.scopes:
-        fields["scopes"] = list(grant.scopes)
+    optional = {
+        "account_id": grant.account_id,
+        "scopes": list(grant.scopes),
+        "group_id": grant.group_id,
+        "authority": grant.authority,
+    }
+    fields.update({name: value for name, value in optional.items() if value})
     return fields
 
 
@@ -320,29 +348,43 @@ class CliCache(JsonFile):
         return tokens
 
 
+def cli_key(host: str, account_id: str) -> str:
+    """The key under which the CLI keeps a login that belongs to no profile, and beside it one that does."""
+    return f"{host}/oidc/accounts/{account_id}" if hosts.is_account(host) and account_id else host
+
+
+def storage_mode(world: World) -> str:
+    """Where the CLI was told to keep logins: `plaintext`, `secure` (the system's keyring), or nothing at all.
+
+    The environment is asked before the profile file. Raises ConfigError naming the one that says anything else.
+    """
+    said, origin = world.env.get("DATABRICKS_AUTH_STORAGE", "").strip(), "DATABRICKS_AUTH_STORAGE"
+    if not said:
+        try:
+            said = profiles.read(world).get("__settings__", {}).get("auth_storage", "").strip()
+        except ConfigError as error:  # whoever needs the file says so
+            world.note(f"auth_storage: {error}")
+        origin = f"auth_storage in [__settings__] of {world.shorten(world.config_file)}"
+    mode = said.lower()
+    if mode not in ("", "plaintext", "secure"):
+        raise ConfigError(f"{origin}: unknown storage mode {mode!r}, want plaintext or secure", hint=PLAINTEXT)
+    return mode
+
+
 class CliSlot:
     """A grant in the CLI's cache, under the name of a profile or under a host."""
 
-    def __init__(self, file: CliCache, key: str, host: str, account_id: str = "") -> None:
+    def __init__(self, file: CliCache, key: str, wanted: Grant) -> None:
         self._file = file
         self._key = key
-        self._host = host
-        self._account_id = account_id
+        self._wanted = wanted
         self.origin = f"{file.name} [{key}]"
         self.locked = file.locked
         self.rehearse = file.rehearse
 
     def read(self) -> Grant | None:
         entry = self._file.tokens().get(self._key)
-        if not isinstance(entry, dict):
-            return None
-        return Grant(
-            host=self._host,
-            access=_text(entry.get("access_token")),
-            refresh=_text(entry.get("refresh_token")),
-            expires_at=_expiry(entry.get("expiry")),
-            account_id=self._account_id,
-        )
+        return cli_grant(self._wanted, entry) if isinstance(entry, dict) else None
 
     def write(self, spent: Grant, fresh: Grant) -> None:
         """Also renews the entry's twin: the CLI writes a login under its profile and under its host, and the refresh
@@ -354,13 +396,31 @@ class CliSlot:
             if isinstance(entry, dict) and spent.refresh and entry.get("refresh_token") == spent.refresh
         ]
         for entry in twins:
-            entry["access_token"] = fresh.access
-            entry["refresh_token"] = fresh.refresh
-            entry["expiry"] = format_expiry(fresh.expires_at) if fresh.expires_at else "0001-01-01T00:00:00Z"
+            entry.update(cli_fields(fresh))
             if "expires_in" in entry and fresh.expires_at:
                 entry["expires_in"] = round(fresh.expires_at - self._file.world.now())
         if twins:
             self._file.write(data)
+
+
+def cli_grant(wanted: Grant, entry: Mapping[str, Any]) -> Grant:
+    """A grant as the CLI keeps it; for whom it is does not stand in it."""
+    return replace(
+        wanted,
+        access=_text(entry.get("access_token")),
+        refresh=_text(entry.get("refresh_token")),
+        expires_at=_expiry(entry.get("expiry")),
+    )
+
+
+def cli_fields(grant: Grant) -> dict[str, str]:
+    """A grant as the CLI keeps it."""
+    return {
+        "access_token": grant.access,
+        "token_type": "Bearer",
+        "refresh_token": grant.refresh,
+        "expiry": format_expiry(grant.expires_at) if grant.expires_at else "0001-01-01T00:00:00Z",
+    }
 
 
 def _text(value: object) -> str:

@@ -23,8 +23,8 @@ class Token:
     """An access token, what kind it is, until when it lives and who gave it.
 
     `expires_at` is in epoch seconds, None for a token that does not expire; `refreshable` says whether we can get
-    the next one without a person. The value is left out of repr and str, so that printing a token by accident shows
-    nothing.
+    the next one without a person; `extra` are the headers that must go beside it. Both secrets are left out of repr
+    and str, so that printing a token by accident shows nothing.
     """
 
     value: str = field(repr=False)
@@ -34,6 +34,7 @@ class Token:
     host: str = ""
     token_type: str = "Bearer"
     refreshable: bool = False
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def life(self, now: float) -> float:
         """Seconds left at `now` (epoch seconds); infinite for a token that does not expire."""
@@ -42,7 +43,7 @@ class Token:
     @property
     def headers(self) -> Mapping[str, str]:
         """What a request to the workspace must carry."""
-        return {"Authorization": f"{self.token_type} {self.value}"}
+        return {"Authorization": f"{self.token_type} {self.value}", **self.extra}
 
     @property
     def subject(self) -> str:
@@ -52,22 +53,22 @@ class Token:
         """
         import hashlib
 
-        parts = self.value.split(".")
-        if len(parts) == 3 and (subject := _claims(parts[1]).get("sub")):
-            return str(subject)
-        return hashlib.sha256(self.value.encode()).hexdigest()
+        return str(claims(self.value).get("sub") or "") or hashlib.sha256(self.value.encode()).hexdigest()
 
 
-def _claims(part: str) -> dict[str, object]:
-    """The middle of a JWT, empty when it is none. Nothing is verified: nobody is let in by what it says."""
+def claims(token: str) -> dict[str, object]:
+    """What a JWT says, empty when it is none. Nothing is verified: nobody is let in by what it says."""
     import base64
     import json
 
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
     try:
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, RecursionError):
         return {}
-    return claims if isinstance(claims, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def parse_expiry(value: object) -> float | None:

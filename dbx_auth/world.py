@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +34,11 @@ class Response(NamedTuple):
     @property
     def ok(self) -> bool:
         return 200 <= self.status < 300
+
+    @property
+    def busy(self) -> bool:
+        """Whether asking again in a while may help (RFC 9110, 15.6; RFC 6585, 4)."""
+        return self.status in (408, 429) or self.status >= 500
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; raises Refused when it is anything else (HTML of a login page, say)."""
@@ -69,14 +74,15 @@ class Http:
         *,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
         budget: float = 30.0,
         limit: int = MEBIBYTE,
     ) -> Response:
         """Send a request and return the whole answer, whatever its status.
 
-        `form` is sent URL-encoded, `budget` is the seconds that everything may take, `limit` the bytes a body may
-        have. Raises Temporary when no answer came, Refused when the answer is too large or the certificate bad,
-        ConfigError when a proxy or CA setting is unusable.
+        `form` is sent URL-encoded, `content` as it is; `budget` is the seconds that everything may take, `limit` the
+        bytes a body may have. Raises Temporary when no answer came, Refused when the answer is too large or the
+        certificate bad, ConfigError when a proxy or CA setting is unusable.
         """
         import threading
 
@@ -86,7 +92,7 @@ class Http:
 
         def exchange() -> None:
             try:
-                answers.append(self._exchange(method, url, headers or {}, form, budget, limit))
+                answers.append(self._exchange(method, url, headers or {}, form, content, budget, limit))
             except BaseException as error:
                 answers.append(error)
 
@@ -106,6 +112,7 @@ class Http:
         url: str,
         headers: Mapping[str, str],
         form: Mapping[str, str] | None,
+        content: bytes | None,
         budget: float,
         limit: int,
     ) -> Response:
@@ -127,7 +134,7 @@ class Http:
             ) from error
         with client:
             try:
-                with client.stream(method, url, headers=dict(headers), data=form) as answer:
+                with client.stream(method, url, headers=dict(headers), data=form, content=content) as answer:
                     body = bytearray()
                     for piece in answer.iter_raw():
                         body += piece
@@ -202,9 +209,10 @@ class World(NamedTuple):
 
     `env` and `home` are data; the rest are callables: `now` (epoch seconds), `monotonic` and `sleep` (seconds),
     `http` (see `Http`), `open_url` (True when a browser was started), `read_line` (what a person types or a script
-    pipes in, None at the end), `warn` (something the user should know), `note` (what `-v` shows), `waiting` (a
-    context manager told what we wait for and how many seconds at most), `uninterrupted` (a context manager in which
-    Ctrl-C and a request to end are put off).
+    pipes in, None at the end or once the function it is given says that nobody waits any more), `warn` (something the
+    user should know), `note` (what `-v` shows), `waiting` (a context manager told what we wait for and how many seconds
+    at most), `uninterrupted` (a context manager in which Ctrl-C and a request to end are put off). `offline` says that
+    nobody may be asked, and is for libraries that go out by ways of their own; `http` knows by itself.
     """
 
     env: Mapping[str, str]
@@ -215,11 +223,12 @@ class World(NamedTuple):
     sleep: Callable[[float], None] = time.sleep
     http: Callable[..., Response] = Http(os.environ)
     open_url: Callable[[str], bool] = lambda url: False
-    read_line: Callable[[], str | None] = lambda: None
+    read_line: Callable[..., str | None] = lambda given_up=None: None
     warn: Callable[[str], None] = _log
     note: Callable[[str], None] = _silence
     waiting: Callable[[str, float], AbstractContextManager[None]] = _no_waiting
     uninterrupted: Callable[[], AbstractContextManager[None]] = nullcontext
+    offline: bool = False
 
     @classmethod
     def system(cls) -> World:
@@ -240,6 +249,11 @@ class World(NamedTuple):
             waiting=_countdown if shown else _no_waiting,
             uninterrupted=_signals_held,
         )
+
+    @property
+    def has_browser(self) -> bool:
+        """Whether a browser can be started that the person sees."""
+        return browser_command(self.env, self.platform) is not None
 
     @property
     def config_file(self) -> str:
@@ -303,13 +317,30 @@ def one_line(value: object, limit: int = 300) -> str:
     return " ".join(filter(None, map(printable, words)))[:limit].strip()
 
 
-def _line_of_stdin() -> str | None:
+def masked(text: str, secrets: Iterable[str] = ()) -> str:
+    """What a server said, without the `secrets` that we sent and it repeats, and without anything like a JWT."""
+    import re
+
+    for secret in secrets:
+        if len(secret) >= 8:  # a shorter one is no secret, and would tear words apart
+            text = text.replace(secret, "***")
+    return re.sub(r"eyJ[\w-]{8,}(\.[\w-]*)*", "***", text)
+
+
+def _line_of_stdin(given_up: Callable[[], bool] | None = None) -> str | None:
     """One line from stdin without its newline, None at the end.
 
-    Reads the file descriptor itself: a daemon thread that sits in `sys.stdin` at exit takes the interpreter down.
+    Reads the file descriptor itself: a daemon thread that sits in `sys.stdin` at exit takes the interpreter down. With
+    `given_up` it looks again and again whether anybody still waits for the line; Windows cannot look, and waits.
     """
     line = bytearray()
     try:
+        if given_up and sys.platform != "win32":
+            import select
+
+            while not select.select([0], [], [], 0.1)[0]:
+                if given_up():
+                    return None
         while (byte := os.read(0, 1)) not in (b"", b"\n"):
             line += byte
     except OSError:  # started with <&-
@@ -373,38 +404,64 @@ def _signals_held() -> Iterator[None]:
 def open_browser(url: str) -> bool:
     """Start the person's browser on `url` and return at once; False when there is none to start.
 
-    BROWSER is honoured as the Databricks CLI does: `none` starts nothing, anything else is a command that gets the
-    URL as its last argument, never through a shell. The child does not inherit stdout, where the data goes.
+    The child does not inherit stdout, where the data goes.
     """
-    import shlex
-    import shutil
     import subprocess
 
-    command = os.environ.get("BROWSER", "")
-    if command == "none":
+    opener = browser_command(os.environ, sys.platform)
+    if opener is None:
         return False
-    if command:
-        try:
-            argv = [*shlex.split(command.split(os.pathsep)[0], posix=sys.platform != "win32"), url]
-        except ValueError:  # a quote that is never closed
-            return False
-        if len(argv) == 1:
-            return False
-    elif sys.platform == "win32":
+    if sys.platform == "win32" and not opener:
         os.startfile(url)  # noqa: S606  the system's own way, no shell
         return True
-    elif sys.platform == "darwin":
-        argv = ["open", url]
-    elif os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "WSL_DISTRO_NAME" in os.environ:
-        opener = next(filter(shutil.which, ("wslview", "xdg-open", "x-www-browser", "firefox", "chromium")), None)
-        if opener is None:
-            return False
-        argv = [opener, url]
-    else:
-        return False
     quiet = subprocess.DEVNULL
     try:
-        subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)  # noqa: S603
+        subprocess.Popen([*opener, url], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)  # noqa: S603
     except OSError:
         return False
     return True
+
+
+def run_program(argv: Sequence[str], typed: str, seconds: float) -> tuple[int, str]:
+    """Run a program that is told `typed` on stdin; its exit code and what it wrote to stdout.
+
+    Raises TimeoutError after so many seconds, OSError or ValueError when it cannot be started.
+    """
+    import subprocess
+
+    try:
+        done = subprocess.run(argv, input=typed.encode(), capture_output=True, timeout=seconds)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def browser_command(env: Mapping[str, str], platform: str) -> list[str] | None:
+    """What opens a link for the person at this machine, None where nobody would see it; empty for Windows' own way.
+
+    BROWSER is honoured as the Databricks CLI does: `none` starts nothing, anything else is a command that gets the
+    URL as its last argument, never through a shell. Who came by SSH would open it on a screen that they do not see.
+    """
+    import shlex
+    import shutil
+
+    command = env.get("BROWSER", "")
+    if command == "none":
+        return None
+    if command:
+        try:
+            return shlex.split(command.split(os.pathsep)[0], posix=platform != "win32") or None
+        except ValueError:  # a quote that is never closed
+            return None
+    if platform in ("win32", "darwin"):
+        remote = env.get("SSH_CONNECTION")
+        return None if remote else ["open"] if platform == "darwin" else []
+    if env.get("DISPLAY") or env.get("WAYLAND_DISPLAY") or is_wsl(env):
+        openers = ("wslview", "xdg-open", "x-www-browser", "firefox", "chromium")
+        return next(([name] for name in openers if shutil.which(name, path=env.get("PATH", ""))), None)
+    return None
+
+
+def is_wsl(env: Mapping[str, str]) -> bool:
+    """Whether this is Linux inside Windows, whose browser may not find its way back to us."""
+    return "WSL_DISTRO_NAME" in env

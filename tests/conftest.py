@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from cloud import Cloud
 from machine import Machine
 from oidc_provider.fixture import OidcProvider, installed
 
@@ -60,6 +61,12 @@ def oidc() -> Iterator[OidcProvider]:
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(auto_approve=True) as workspace:
         yield workspace
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    with Cloud(tmp_path / "cloud") as outside:
+        yield outside
 
 
 @pytest.fixture

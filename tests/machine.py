@@ -51,7 +51,7 @@ class Machine:
             now=lambda: self.clock(),
             http=Http(self.env),
             open_url=self.browse,
-            read_line=lambda: self.stdin.pop(0) if self.stdin else None,
+            read_line=lambda given_up=None: self.stdin.pop(0) if self.stdin else None,
             warn=lambda text: tell(f"dbx-auth: warning: {text}"),
             waiting=self.wait,
         )

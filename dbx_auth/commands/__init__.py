@@ -37,10 +37,12 @@ def identity(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_positional(world: World, flags: Flags, word: str) -> Flags:
-    """A profile of that name, else a host."""
-    if flags.profile or flags.host:
-        raise UsageError(f"{word} cannot stand beside --profile or --host", hint=f"use {word} alone")
-    if word in read_profiles(world):
+    """A profile of that name, else a host; a profile may be named beside a host."""
+    is_profile = word in read_profiles(world)
+    if flags.host or (flags.profile and is_profile):
+        option = "--host" if flags.host else "--profile"
+        raise UsageError(f"{word} cannot stand beside {option}", hint=f"use {word} alone")
+    if is_profile:
         return flags._replace(profile=word)
     if "." not in word and ":" not in word:
         raise UsageError(f"{word} is neither a profile nor a host", hint="dbx-auth profiles")

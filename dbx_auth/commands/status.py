@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dbx_auth import login, output, profile as profiles, resolve
+from dbx_auth import output, profile as profiles, resolve, whoami
 from dbx_auth.errors import AuthError, ConfigError, Temporary
 from dbx_auth.profile import Flags, Profile
 from dbx_auth.tokens import Token, format_expiry
@@ -49,12 +49,12 @@ def report(profile: Profile, world: World, *, offline: bool = False) -> dict[str
     token, error = resolution.token, resolution.error
     user, checked = None, "offline"
     if token and not offline:
-        user, error = _ask(token, world)
+        user, error = _ask(token, profile, world)
         checked = "online"
     if isinstance(error, Temporary):
         checked = "unreachable"
     warnings = [f"{error} (hint: {error.hint})"] if error else []
-    warnings += _passed_over(profile, world)
+    warnings += _passed_over(profile, world) + _several_methods(profile, token)
     life = token.life(world.now()) if token else None
     return {
         "version": 1,
@@ -74,9 +74,10 @@ def report(profile: Profile, world: World, *, offline: bool = False) -> dict[str
     }
 
 
-def _ask(token: Token, world: World) -> tuple[str | None, AuthError | None]:
+def _ask(token: Token, profile: Profile, world: World) -> tuple[str | None, AuthError | None]:
     try:
-        return login.whoami(token, world, budget=CHECK_BUDGET) or None, None
+        account_id = profile.value("account_id")
+        return whoami.user(token, world, account_id=account_id, budget=CHECK_BUDGET) or None, None
     except AuthError as refusal:
         return None, refusal
 
@@ -96,6 +97,17 @@ def _passed_over(profile: Profile, world: World) -> list[str]:
     return [
         f"the last login, {profile.host}, passes over profile {name} of {world.shorten(world.config_file)}, {host} "
         f"(hint: dbx-auth -p {name} status)"
+    ]
+
+
+def _several_methods(profile: Profile, token: Token | None) -> list[str]:
+    """Settings for several ways to log in at once, where nobody says which one is meant."""
+    if len(profile.methods) < 2 or profile.value("auth_type"):
+        return []
+    taken = f"{token.auth_type} comes first here" if token else "the first that has what it needs is asked"
+    return [
+        f"there are settings for {' and '.join(profile.methods)}; {taken}, and the Databricks SDKs refuse to choose "
+        f"(hint: export DATABRICKS_AUTH_TYPE={token.auth_type if token else 'pat'})"
     ]
 
 
@@ -131,6 +143,13 @@ def plain(found: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"warning: {text}" for text in found["warnings"])])
 
 
+def _folded(attempts: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The attempts, with those at the end that nobody needed in one line."""
+    asked = [a for a in attempts if a["outcome"] != "not asked"]
+    rest = attempts[len(asked) :]
+    return [*asked, {**rest[0], "auth_type": f"{len(rest)} more"}] if len(rest) > 1 else attempts
+
+
 def page(found: dict[str, Any]) -> Any:
     """The page for a person at a terminal, as something rich can print."""
     from rich.console import Group
@@ -156,7 +175,7 @@ def page(found: dict[str, Any]) -> Any:
         Text(),
         grid(*((cell(name, "dim"), cell(value, "bold" if name == "user" else "")) for name, value in facts(found))),
     ]
-    if found["attempts"]:
+    if attempts := _folded(found["attempts"]):
         parts += [
             cell("sources, in the order they are asked", "bold"),
             grid(
@@ -166,7 +185,7 @@ def page(found: dict[str, Any]) -> Any:
                         cell(a["outcome"], marks[a["outcome"]][1]),
                         cell(a["reason"], "" if a["outcome"] in ("used", "failed") else "dim"),
                     )
-                    for a in found["attempts"]
+                    for a in attempts
                 )
             ),
         ]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from .log import Request
 from .oauth import AuthorizationServer, Login
-from .workspace import USER
+from .workspace import ACCOUNT_ID, OIDC, USER, WORKSPACE_ID, Kind
 
 if TYPE_CHECKING:
     import socket
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-__all__ = ["Login", "Request", "Sandbox"]
+__all__ = ["Kind", "Login", "Request", "Sandbox"]
 
 
 class Sandbox:
     """One workspace: a URL, a person, a service principal, and the requests it has seen.
 
+    With `kind` it is an account console instead, or a unified host: an account and its workspace under one name.
     `token_ttl` is the life of access tokens in seconds; `auto_approve` lets every login pass without a page, `now` is
     the clock (epoch seconds). A sandbox that was stopped can be started again: it has the same URL and still honours
     the tokens it gave, as a workspace does that was away for a moment.
@@ -38,6 +39,7 @@ class Sandbox:
     def __init__(
         self,
         *,
+        kind: Kind = "workspace",
         port: int = 0,
         auto_approve: bool = False,
         token_ttl: float = 3600.0,
@@ -49,12 +51,15 @@ class Sandbox:
         self._port = port
         self._running: tuple[uvicorn.Server, threading.Thread] | None = None
         self.url = ""
+        self.kind = kind
         self.user = USER.user_name
+        self.account_id = ACCOUNT_ID
+        self.workspace_id = WORKSPACE_ID
         self.pat = self._oauth.pat
         self.client_id = self._oauth.client_id
         self.client_secret = self._oauth.client_secret
         self.log: list[Request] = []
-        self._app = application(self._oauth, self.log, auto_approve=auto_approve)
+        self._app = application(self._oauth, self.log, kind=kind, auto_approve=auto_approve)
 
     def start(self) -> Self:
         """Serve from a daemon thread; connections are accepted when this returns. OSError if the port is taken."""
@@ -90,7 +95,7 @@ class Sandbox:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
-        self._oauth.issuer = f"{self.url}/oidc"
+        self._oauth.issuer = self.url + OIDC[self.kind]
         server = uvicorn.Server(config)
         # The socket already listens, so a client that comes before the thread is up only waits a moment.
         thread = threading.Thread(target=_run, args=(server, listener), name=f"sandbox {self.url}", daemon=True)
@@ -131,9 +136,14 @@ class Sandbox:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def add_login(self, *, scopes: str = "all-apis offline_access", client_id: str = "databricks-cli") -> Login:
-        """A login as if a person had gone through the browser with this client; a new client id is registered."""
-        return self._oauth.log_in(scopes, client_id)
+    def add_login(
+        self, *, scopes: str = "all-apis offline_access", client_id: str = "databricks-cli", group_id: str = ""
+    ) -> Login:
+        """A login as if a person had gone through the browser with this client; a new client id is registered.
+
+        With a `group_id` it is in the role of that group.
+        """
+        return self._oauth.log_in(scopes, client_id, group_id)
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:

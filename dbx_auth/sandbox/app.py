@@ -141,7 +141,12 @@ def basic_of(request: Request) -> tuple[str, str] | None:
     return client_id, secret
 
 
-def with_token(endpoint: Callable[[Request, Principal], Awaitable[Response]]) -> Endpoint:
+def issuer_of(request: Request) -> str:
+    """The authorization server as the client calls it; each kind of host has it elsewhere."""
+    return url_of(request) + workspace.OIDC[request.app.state.kind]
+
+
+def with_token(endpoint: Callable[[Request, Principal], Awaitable[Response]], *, pat: bool = True) -> Endpoint:
     """Let a request through to `endpoint` only with a bearer token that stands for somebody."""
 
     @functools.wraps(endpoint)
@@ -150,12 +155,30 @@ def with_token(endpoint: Callable[[Request, Principal], Awaitable[Response]]) ->
         try:
             if scheme.lower() != "bearer":
                 raise InvalidToken(UNKNOWN_TOKEN)
-            principal = oauth(request).principal(token.strip())
+            principal = oauth(request).principal(token.strip(), pat=pat)
         except InvalidToken as error:
             return refused(401, "401", str(error), {"WWW-Authenticate": 'Bearer realm="DatabricksRealm"'})
         return await endpoint(request, principal)
 
     return guarded
+
+
+with_oauth = functools.partial(with_token, pat=False)  # an account knows no personal access tokens
+
+
+def in_workspace(route: Route) -> Route:
+    """A workspace's API on a unified host, which takes it for a person lost on the way without the workspace's id."""
+
+    async def routed(request: Request) -> Response:
+        sent = request.headers.get("x-databricks-workspace-id") or request.headers.get("x-databricks-org-id")
+        if not sent:
+            return page(pages.sign_in())
+        if sent != workspace.WORKSPACE_ID:
+            return refused(403, "PERMISSION_DENIED", "The account has no such workspace, or you are not in it.")
+        answer: Response = await route.endpoint(request)
+        return answer
+
+    return Route(route.path, routed, methods=list(route.methods or ()))
 
 
 def oauth(request: Request) -> AuthorizationServer:
@@ -167,7 +190,21 @@ def oauth(request: Request) -> AuthorizationServer:
 
 
 async def index(request: Request) -> Response:
-    return page(pages.index(url_of(request)))
+    """The first page; with a destination it is what login.databricks.com is to a login that knows no host."""
+    if "destination_url" in request.query_params:
+        return sent_on(request)
+    return page(pages.index(url_of(request), request.app.state.kind))
+
+
+def sent_on(request: Request) -> Response:
+    """Send the browser to the authorization endpoint of the only workspace that there is to choose."""
+    [first, *more] = request.query_params.getlist("destination_url")
+    path, _, query = first.partition("?")
+    lawful = first.isascii() and first.isprintable() and not set(' \\"<>#') & set(first)
+    if more or not lawful or path != "/oidc/v1/authorize" or not query:
+        return page(pages.problem("The destination_url is not the path and query of an authorization request"), 400)
+    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return RedirectResponse(f"{issuer_of(request)}/v1/authorize?{query}", 302, headers)
 
 
 async def requests_log(request: Request) -> Response:
@@ -175,19 +212,14 @@ async def requests_log(request: Request) -> Response:
 
 
 async def databricks_config(request: Request) -> Response:
-    return Json(
-        {
-            "oidc_endpoint": f"{url_of(request)}/oidc",
-            "workspace_id": workspace.WORKSPACE_ID,
-            "account_id": workspace.ACCOUNT_ID,
-            "cloud": workspace.CLOUD,
-            "host_type": "workspace",
-        }
-    )
+    told = {"account_id": workspace.ACCOUNT_ID, "cloud": workspace.CLOUD, "host_type": request.app.state.kind}
+    if request.app.state.kind == "unified":  # with the placeholder as it stands, for the client to fill in
+        return Json({"oidc_endpoint": f"{url_of(request)}/oidc/accounts/{{account_id}}", **told})
+    return Json({"oidc_endpoint": issuer_of(request), "workspace_id": workspace.WORKSPACE_ID, **told})
 
 
 async def oidc_configuration(request: Request) -> Response:
-    issuer = f"{url_of(request)}/oidc"
+    issuer = issuer_of(request)
     return Json(
         {
             "issuer": issuer,
@@ -242,7 +274,7 @@ def sent_back(
     request: Request, redirect_uri: str, state: str | None, answer: Mapping[str, str], status: int = 302
 ) -> Response:
     """Send the browser back to the client, with an answer that names its issuer (RFC 9207)."""
-    carried = {**answer, **({"state": state} if state else {}), "iss": f"{url_of(request)}/oidc"}
+    carried = {**answer, **({"state": state} if state else {}), "iss": issuer_of(request)}
     parts = urlsplit(redirect_uri)
     query = "&".join(filter(None, [parts.query, urlencode(carried)]))
     target = parts._replace(path=parts.path or "/", query=query).geturl()
@@ -279,7 +311,28 @@ async def token(request: Request) -> Response:
 
 @with_token
 async def me(request: Request, principal: Principal) -> Response:
-    return Json(workspace.me(principal), headers={"x-databricks-org-id": workspace.WORKSPACE_ID})
+    return who(principal, {"x-databricks-org-id": workspace.WORKSPACE_ID})
+
+
+@with_oauth
+async def account_me(request: Request, principal: Principal) -> Response:
+    return who(principal)
+
+
+def who(principal: Principal, headers: Mapping[str, str] | None = None) -> Response:
+    if principal.group_id:
+        return Json(workspace.no_such_user(principal), 404, headers, "application/scim+json")
+    return Json(workspace.me(principal), 200, headers)
+
+
+@with_oauth
+async def account_workspaces(request: Request, principal: Principal) -> Response:
+    return Json(workspace.workspaces())
+
+
+@with_token
+async def introspect(request: Request, principal: Principal) -> Response:
+    return Json(workspace.introspection())
 
 
 @with_token
@@ -364,16 +417,30 @@ async def in_turn(events: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield event
 
 
+async def no_such_page(request: Request) -> Response:
+    return page(pages.missing(), 404)
+
+
+def oidc(root: str) -> list[Route]:
+    """The authorization server, at `root`."""
+    return [
+        Route(f"{root}/.well-known/oauth-authorization-server", oidc_configuration),
+        Route(f"{root}/.well-known/openid-configuration", oidc_configuration),
+        Route(f"{root}/v1/authorize", authorize),
+        Route(f"{root}/v1/authorize", decide, methods=["POST"]),
+        Route(f"{root}/v1/token", token, methods=["POST"]),
+    ]
+
+
+SANDBOX = [Route("/", index), Route("/_sandbox/log", requests_log)]
+CONFIG = Route("/.well-known/databricks-config", databricks_config)
+INTROSPECT = Route("/api/2.0/tokens/introspect", introspect)
+
+ACCOUNT = f"/api/2.0/accounts/{workspace.ACCOUNT_ID}"
+ACCOUNT_APIS = [Route(f"{ACCOUNT}/scim/v2/Me", account_me), Route(f"{ACCOUNT}/workspaces", account_workspaces)]
+
 MODELS = "/serving-endpoints"
-ROUTES = [
-    Route("/", index),
-    Route("/_sandbox/log", requests_log),
-    Route("/.well-known/databricks-config", databricks_config),
-    Route("/oidc/.well-known/oauth-authorization-server", oidc_configuration),
-    Route("/oidc/.well-known/openid-configuration", oidc_configuration),
-    Route("/oidc/v1/authorize", authorize),
-    Route("/oidc/v1/authorize", decide, methods=["POST"]),
-    Route("/oidc/v1/token", token, methods=["POST"]),
+WORKSPACE_APIS = [
     Route("/api/2.0/preview/scim/v2/Me", me),
     Route("/api/2.0/serving-endpoints", serving_endpoints),
     Route("/api/2.0/serving-endpoints:foundation-models", foundation_models),
@@ -385,11 +452,22 @@ ROUTES = [
     Route(f"{MODELS}/{{name}}/invocations", invocations, methods=["POST"]),
 ]
 
+ROUTES: dict[workspace.Kind, list[Route]] = {
+    "workspace": [CONFIG, INTROSPECT, *WORKSPACE_APIS],
+    "account": [*ACCOUNT_APIS, Route("/{path:path}", no_such_page, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])],
+    "unified": [CONFIG, INTROSPECT, *ACCOUNT_APIS, *map(in_workspace, WORKSPACE_APIS)],
+}
+"""What each kind of host has beside the sandbox's own pages and its authorization server."""
 
-def application(server: AuthorizationServer, requests: list[log.Request], *, auto_approve: bool) -> ASGIApp:
+
+def application(
+    server: AuthorizationServer, requests: list[log.Request], *, kind: workspace.Kind, auto_approve: bool
+) -> ASGIApp:
     """The whole sandbox as an ASGI application."""
-    app = Starlette(routes=ROUTES, exception_handlers={HTTPException: http_error})
+    routes = [*SANDBOX, *oidc(workspace.OIDC[kind]), *ROUTES[kind]]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: http_error})
     app.state.oauth = server
     app.state.requests = requests
+    app.state.kind = kind
     app.state.auto_approve = auto_approve
     return Guard(app, requests)

@@ -33,6 +33,7 @@ WORKLOAD = "sandbox-workload"  # the `sub` that the sandbox federates with
 UNKNOWN_TOKEN = "Credential was not sent or was of an unsupported type for this API."
 INVALID_REFRESH_TOKEN = "Refresh token is invalid"  # the Databricks CLI compares this text
 
+_GROUP = re.compile(r"[0-9]{1,19}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 
@@ -52,11 +53,12 @@ class InvalidToken(Exception):
 
 
 class Principal(NamedTuple):
-    """Somebody a token can stand for."""
+    """Somebody a token can stand for; with a `group_id`, in the role of that group."""
 
     id: str
     user_name: str
     display_name: str
+    group_id: str = ""
 
 
 class AuthorizationRequest(NamedTuple):
@@ -67,6 +69,7 @@ class AuthorizationRequest(NamedTuple):
     scope: str
     state: str
     code_challenge: str
+    group_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,9 @@ class AuthorizationServer:
         challenge = required(query, "code_challenge")
         if query.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):
             raise OAuthError("invalid_request", "PKCE with code_challenge_method=S256 is required")
-        return AuthorizationRequest(query["client_id"], redirect_uri, scope_of(query), state, challenge)
+        return AuthorizationRequest(
+            query["client_id"], redirect_uri, scope_of(query), state, challenge, group_of(query)
+        )
 
     def ticket(self, request: AuthorizationRequest) -> str:
         """What the consent form carries: whoever brings it back has seen the form, and can do so once."""
@@ -206,7 +211,7 @@ class AuthorizationServer:
             raise OAuthError("invalid_grant", "The client_id or redirect_uri is not that of the authorization request")
         if not hmac.compare_digest(challenge_of(verifier), asked.code_challenge):
             raise OAuthError("invalid_grant", "The code_verifier does not match the code_challenge")
-        code.family = Family(self.user, client_id, asked.scope)
+        code.family = Family(self.user._replace(group_id=asked.group_id), client_id, asked.scope)
         return self._issue(code.family, asked.scope, refreshable=True)
 
     def _refresh_token(self, form: Mapping[str, str], basic: tuple[str, str] | None) -> dict[str, Any]:
@@ -220,6 +225,8 @@ class AuthorizationServer:
         scope = form.get("scope", held.family.scope)
         if not set(scope.split()) <= set(held.family.scope.split()):
             raise OAuthError("invalid_scope", "A refresh cannot ask for more than was granted")
+        if group_of(form) not in ("", held.family.principal.group_id):
+            raise OAuthError("invalid_request", "A refresh cannot ask for another group than was granted")
         held.spent = True
         return self._issue(held.family, scope, refreshable=True)
 
@@ -228,7 +235,8 @@ class AuthorizationServer:
         if client_id != self.client_id:
             raise OAuthError("unauthorized_client", "A public client has no credentials of its own")
         scope = scope_of(form)
-        return self._issue(Family(self.service_principal, client_id, scope), scope, refreshable=False)
+        principal = self.service_principal._replace(group_id=group_of(form))
+        return self._issue(Family(principal, client_id, scope), scope, refreshable=False)
 
     def _token_exchange(self, form: Mapping[str, str], basic: tuple[str, str] | None) -> dict[str, Any]:
         """No client authentication: the subject token is the proof, and without a client_id it is account-wide."""
@@ -249,7 +257,8 @@ class AuthorizationServer:
         else:
             raise OAuthError("invalid_request", f"The subject_token_type is neither {JWT} nor {PERSONAL_ACCESS_TOKEN}")
         scope = scope_of(form)
-        answer = self._issue(Family(principal, client_id, scope), scope, refreshable=False)
+        family = Family(principal._replace(group_id=group_of(form)), client_id, scope)
+        answer = self._issue(family, scope, refreshable=False)
         return {**answer, "issued_token_type": ACCESS_TOKEN}
 
     def _client(self, form: Mapping[str, str], basic: tuple[str, str] | None) -> str:
@@ -288,6 +297,7 @@ class AuthorizationServer:
             "iat": int(now),
             "exp": int(now + self.token_ttl),
             "jti": str(uuid.uuid4()),
+            **({"group_id": family.principal.group_id} if family.principal.group_id else {}),
         }
         parts = ({"alg": "RS256", "typ": "at+jwt", "kid": "sandbox"}, claims)
         token = ".".join(
@@ -301,17 +311,21 @@ class AuthorizationServer:
 
     # Everything else
 
-    def log_in(self, scope: str, client_id: str) -> Login:
+    def log_in(self, scope: str, client_id: str, group_id: str) -> Login:
         """What a person would have got who went through the browser; an unknown client is registered as public."""
         with self._lock:
             self._secrets.setdefault(client_id, "")
-            answer = self._issue(Family(self.user, client_id, scope), scope, refreshable=True)
+            family = Family(self.user._replace(group_id=group_id), client_id, scope)
+            answer = self._issue(family, scope, refreshable=True)
             token = answer["access_token"]
             return Login(token, answer.get("refresh_token", ""), self._access_tokens[token].expires_at)
 
-    def principal(self, token: str) -> Principal:
-        """Who a bearer token stands for; raises InvalidToken when it is unknown, revoked, or as good as expired."""
-        if hmac.compare_digest(token.encode(), self.pat.encode()):
+    def principal(self, token: str, *, pat: bool = True) -> Principal:
+        """Who a bearer token stands for; raises InvalidToken when it is unknown, revoked, or as good as expired.
+
+        `pat` says whether the personal access token is a token here.
+        """
+        if pat and hmac.compare_digest(token.encode(), self.pat.encode()):
             return self.user
         with self._lock:
             held = self._access_tokens.get(token)
@@ -337,6 +351,14 @@ def scope_of(form: Mapping[str, str]) -> str:
     if not _SCOPE.fullmatch(scope):
         raise OAuthError("invalid_scope", "The scope is not a list of words with single spaces between them")
     return scope
+
+
+def group_of(form: Mapping[str, str]) -> str:
+    """The group whose role is asked for, empty for none."""
+    group_id = form.get("assume_group", "")
+    if group_id and not _GROUP.fullmatch(group_id):
+        raise OAuthError("invalid_request", "The parameter assume_group is not the number of a group")
+    return group_id
 
 
 def challenge_of(verifier: str) -> str:

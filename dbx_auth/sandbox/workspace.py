@@ -1,14 +1,24 @@
-"""What is in the workspace: its numbers, its people and its serving endpoints."""
+"""What is in the workspace and its account: their numbers, their people and the serving endpoints."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .oauth import Principal
 
 WORKSPACE_ID = "1234567890123456"
 ACCOUNT_ID = "5a9db0c5-0000-4000-8000-000000000000"
 CLOUD = "AWS"
+
+Kind = Literal["workspace", "account", "unified"]
+"""A workspace, an account console, or a host that serves an account and its workspaces under one name."""
+
+OIDC: dict[Kind, str] = {
+    "workspace": "/oidc",
+    "account": f"/oidc/accounts/{ACCOUNT_ID}",
+    "unified": f"/oidc/accounts/{ACCOUNT_ID}",
+}
+"""Where each kind of host has its authorization server."""
 
 USER = Principal("4217000000000001", "sandbox.user@example.com", "Sandbox User")
 
@@ -107,6 +117,35 @@ def me(principal: Principal) -> dict[str, Any]:
         "displayName": principal.display_name,
         "active": True,
     }
+
+
+def no_such_user(principal: Principal) -> dict[str, Any]:
+    """SCIM's answer to the same from a group, which is nobody (RFC 7644, 3.12)."""
+    return {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
+        "detail": f"User with id {principal.group_id} not found.",
+        "status": "404",
+    }
+
+
+def introspection() -> dict[str, Any]:
+    """What a token is good for."""
+    scope = {"account_id": ACCOUNT_ID, "workspace_id": int(WORKSPACE_ID)}
+    return {"principal_context": {"authentication_scope": scope}}
+
+
+def workspaces() -> list[dict[str, Any]]:
+    """The account's list of its workspaces."""
+    return [
+        {
+            "account_id": ACCOUNT_ID,
+            "workspace_id": int(WORKSPACE_ID),
+            "workspace_name": "sandbox",
+            "deployment_name": "sandbox",
+            "workspace_status": "RUNNING",
+            "aws_region": "us-east-1",
+        }
+    ]
 
 
 def listing() -> dict[str, Any]:

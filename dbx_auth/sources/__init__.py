@@ -17,7 +17,28 @@ from dbx_auth.store import Grant, Slot
 from dbx_auth.tokens import Token
 from dbx_auth.world import World
 
-ORDER = ("pat", "stored", "basic", "oauth-m2m", "databricks-cli")
+ORDER = (
+    "pat",
+    "stored",
+    "basic",
+    "oauth-m2m",
+    "databricks-cli",
+    "metadata-service",
+    "github-oidc",
+    "azure-devops-oidc",
+    "env-oidc",
+    "file-oidc",
+    "github-oidc-azure",
+    "azure-msi",
+    "azure-client-secret",
+    "azure-cli",
+    "google-credentials",
+    "google-id",
+    "runtime",
+)
+
+FOR_GROUPS = {"oauth-m2m", "databricks-cli", "github-oidc", "azure-devops-oidc", "env-oidc", "file-oidc", "runtime"}
+"""The auth types whose tokens can take the role of a group: those that the workspace's own token endpoint gives."""
 
 
 class Keeper(Protocol):

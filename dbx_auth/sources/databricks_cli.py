@@ -1,11 +1,11 @@
 """databricks-cli: a login made in the browser, ours first, then the Databricks CLI's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dbx_auth import hosts, oauth, profile as profiles
 from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Profile
-from dbx_auth.store import AuthJson, CliCache, CliSlot, OwnSlot, Slot
+from dbx_auth.store import AuthJson, CliCache, CliSlot, Grant, OwnSlot, Slot, storage_mode
 from dbx_auth.tokens import Token
 from dbx_auth.world import World
 
@@ -21,37 +21,64 @@ def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
 
 
 def slots(profile: Profile, world: World) -> Iterator[Slot]:
-    """Where a login for this host may rest: our entry, then the CLI's under the profile's name, then under the host.
+    """Where a login for this host may rest: our entry, the CLI's file under the profile's name or under the host, and
+    the CLI's keyring under the profile's name.
+    """
+    wanted = oauth.blank(profile)
+    yield OwnSlot(AuthJson(world), wanted)
+    mode = storage_mode(world)
+    if mode != "secure":
+        cache = CliCache(world)
+        tokens = cache.tokens()
+        if name := _only(tokens.keys() & _names(profile, world), profile):
+            yield CliSlot(cache, name, wanted)
+        if not wanted.group_id:  # a login under a host is nobody's in particular
+            for key in _host_keys(wanted):
+                yield CliSlot(cache, key, wanted)
+    if mode != "plaintext":
+        yield from _in_keyring(profile, mode, wanted, world)
+
+
+def _in_keyring(profile: Profile, mode: str, wanted: Grant, world: World) -> Iterator[Slot]:
+    from dbx_auth import keyrings
+
+    if keyrings.is_there(world):
+        try:
+            found = [name for name in _names(profile, world) if keyrings.get(name, world)]
+        except keyrings.NoKeyring:
+            if mode:  # somebody said that there is one
+                raise
+            found = []
+        if name := _only(found, profile):
+            yield keyrings.KeyringSlot(world, name, wanted)
+
+
+def _names(profile: Profile, world: World) -> set[str]:
+    """The profiles whose logins may serve: the one in use, or without one all of this host, as the CLI goes about it.
 
     A profile's name is a key for its own host only: where another setting says another host, the login stays put.
     """
-    host, account_id = profile.host, profile.value("account_id")
-    yield OwnSlot(AuthJson(world), host, account_id)
-    cache = CliCache(world)
-    if name := _cache_key(profile, cache, world):
-        yield CliSlot(cache, name, host, account_id)
-    key = f"{host}/oidc/accounts/{account_id}" if hosts.is_account(host) and account_id else host
-    yield CliSlot(cache, key, host, account_id)
-
-
-def _cache_key(profile: Profile, cache: CliCache, world: World) -> str:
-    """The profile of this host that the CLI has a login for: the one in use, or without one the only one there is.
-
-    The CLI goes from a host to its profile in the same way, and also refuses to guess between two.
-    """
-    keys = [key for key in cache.tokens() if "://" not in key]
-    if not keys:
-        return ""
     try:
         sections = profiles.read(world)
     except ConfigError as error:
         world.note(f"databricks-cli: {error}")
-        return ""
-    found = [key for key in keys if profiles.host_of(sections.get(key, {})) == profile.host]
-    if profile.name:
-        return profile.name if profile.name in found else ""
-    if len(found) > 1:
-        raise ConfigError(
-            f"the profiles {', '.join(found)} all log in to {profile.host}", hint=f"dbx-auth -p {found[0]} token"
-        )
-    return "".join(found)
+        return set()
+    of_host = {name for name in sections if profiles.host_of(sections[name]) == profile.host}
+    return of_host & {profile.name} if profile.name else of_host
+
+
+def _only(found: Iterable[str], profile: Profile) -> str:
+    """The one name that was found, if any. Nobody guesses between two; neither does the CLI."""
+    names = sorted(found)
+    if len(names) > 1:
+        text = f"the profiles {', '.join(names)} all log in to {profile.host}"
+        raise ConfigError(text, hint=f"dbx-auth -p {names[0]} token")
+    return "".join(names)
+
+
+def _host_keys(wanted: Grant) -> list[str]:
+    """The names that a login has without a profile; a host of several workspaces is one of an account, too."""
+    of_account = f"{wanted.host}/oidc/accounts/{wanted.account_id}"
+    if not wanted.account_id:
+        return [wanted.host]
+    return [of_account] if hosts.is_account(wanted.host) else [of_account, wanted.host]

@@ -13,13 +13,7 @@ ambient = False
 
 def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
     """A new access token each time: the server gives as many as are asked for, so none is kept."""
-    grant = oauth.client_credentials(
-        profile.host,
-        profile.value("account_id"),
-        profile.value("client_id"),
-        profile.value("client_secret"),
-        profile.value("scopes"),
-        world,
-    )
+    wanted = oauth.blank(profile, profile.value("client_id"))
+    grant = oauth.client_credentials(wanted, profile.value("client_secret"), world)
     origin = profile.origin("client_secret")
     return Token(grant.access, grant.expires_at, "oauth-m2m", origin, profile.host, refreshable=True)

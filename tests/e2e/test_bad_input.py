@@ -38,8 +38,8 @@ PROFILES: dict[str, tuple[bytes | None, int, str]] = {
     "huge": (b"# " + b"x" * (50 << 20), 5, "larger than"),
     "binary": (b"[A]\n\x00\x01\x02\n", 5, "line 2"),
     "a directory": (None, 5, "cannot be read"),
-    "empty": (b"", 4, "not set up"),
-    "only comments": (b"# nothing\n; at all\n", 4, "not set up"),
+    "empty": (b"", 4, "is set up"),
+    "only comments": (b"# nothing\n; at all\n", 4, "is set up"),
 }
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
@@ -292,6 +292,7 @@ class TestPages:
     def pages(self, http: httpx.Client) -> list[httpx.Response]:
         return [
             http.get("/"),
+            http.get("/", params={"destination_url": "https://evil.example"}),
             http.get("/oidc/v1/authorize", params=asking()),
             http.get("/oidc/v1/authorize", params=asking(redirect_uri="https://evil.example")),
             http.post("/oidc/v1/authorize", data={"ticket": "unknown"}),
@@ -471,6 +472,76 @@ class TestAuthorization:
 
     def test_parameters_that_are_not_utf_8_go_nowhere(self, approved: httpx.Client) -> None:
         assert approved.get("/oidc/v1/authorize?client_id=%ff").status_code == 400
+
+
+def destination(path: str = "/oidc/v1/authorize", **changes: str | None) -> dict[str, str]:
+    return {"destination_url": f"{path}?{urlencode(asking(**changes))}"}
+
+
+class TestLoginWithoutAHost:
+    """What login.databricks.com does: the browser comes with a destination, and goes on to a workspace's."""
+
+    def test_the_browser_is_sent_on_and_comes_back_with_the_issuer(
+        self, approving: Sandbox, approved: httpx.Client
+    ) -> None:
+        onward = approved.get("/", params=destination())
+        assert onward.status_code == 302
+        assert onward.headers["location"] == f"{approving.url}/oidc/v1/authorize?{urlencode(asking())}"
+        told = answer_in(approved.get(onward.headers["location"]).headers["location"])
+        assert (told["state"], told["iss"]) == ("state-1", f"{approving.url}/oidc")
+        assert trade(approved, told["code"]).status_code == 200
+
+    def test_the_person_is_asked_as_ever(self, http: httpx.Client) -> None:
+        answer = http.get("/", params=destination(), follow_redirects=True)
+        assert answer.status_code == 200 and "Allow databricks-cli?" in answer.text
+
+    def test_what_is_not_lawful_there_is_refused_there(self, approved: httpx.Client) -> None:
+        onward = approved.get("/", params=destination(redirect_uri="https://evil.example"))
+        assert approved.get(onward.headers["location"]).status_code == 400
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "/",
+            "/oidc/v1/authorize",
+            "/oidc/v1/authorize?",
+            "/oidc/v1/authorize/?a=1",
+            "/oidc/v1/authorize?a=1#fragment",
+            "/oidc/v1/authorize?a=\\",
+            "/oidc/v1/authorize?a=1\r\nX: 1",
+            "/oidc/v1/authorize?a=é",
+            "/oidc/v1/token?a=1",
+            "/oidc/v1/../../x?a=1",
+            "//oidc/v1/authorize?a=1",
+            "//evil.example/oidc/v1/authorize?a=1",
+            "/\\evil.example/oidc/v1/authorize?a=1",
+            "\\oidc\\v1\\authorize?a=1",
+            "oidc/v1/authorize?a=1",
+            " /oidc/v1/authorize?a=1",
+            "https://evil.example/oidc/v1/authorize?a=1",
+            "{url}/oidc/v1/authorize?a=1",
+            "javascript:alert(1)//oidc/v1/authorize?a=1",
+        ],
+    )
+    def test_any_other_destination_gets_a_page_and_no_redirect(
+        self, approving: Sandbox, approved: httpx.Client, url: str
+    ) -> None:
+        answer = approved.get("/", params={"destination_url": url.replace("{url}", approving.url)})
+        assert answer.status_code == 400 and "location" not in answer.headers
+        assert "It is not Databricks" in answer.text and "evil" not in answer.text
+
+    def test_two_destinations_are_none(self, approved: httpx.Client) -> None:
+        assert approved.get("/", params=[*destination().items()] * 2).status_code == 400
+
+    def test_the_new_token_tells_which_workspace_it_is_for(self, sandbox: Sandbox, http: httpx.Client) -> None:
+        token = sandbox.add_login().access_token
+        told = http.get("/api/2.0/tokens/introspect", headers=bearer(token)).json()
+        scope = {"account_id": sandbox.account_id, "workspace_id": int(sandbox.workspace_id)}
+        assert told == {"principal_context": {"authentication_scope": scope}}
+
+    def test_the_workspace_names_no_entra_tenant(self, http: httpx.Client) -> None:
+        assert http.get("/aad/auth").status_code == 404
 
 
 class TestCodes:
@@ -676,6 +747,63 @@ class TestMachines:
         assert exchange(http, unsigned({"sub": "sandbox-workload"}), kind).json()["error"] == "invalid_request"
 
 
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    return claims
+
+
+class TestGroups:
+    """assume_group: a token in the role of a group."""
+
+    GROUP = "4217000000000042"
+
+    def test_a_login_keeps_its_group_through_every_refresh(self, approved: httpx.Client) -> None:
+        told = trade(approved, code_from(approved, assume_group=self.GROUP)).json()
+        assert claims_of(told["access_token"])["group_id"] == self.GROUP
+        again = refresh(approved, told["refresh_token"]).json()
+        assert claims_of(again["access_token"])["group_id"] == self.GROUP
+        same = refresh(approved, again["refresh_token"], assume_group=self.GROUP).json()
+        assert claims_of(same["access_token"])["group_id"] == self.GROUP
+
+    @pytest.mark.parametrize("granted", ["", GROUP])
+    def test_a_refresh_for_another_group_is_refused_and_costs_nothing(
+        self, sandbox: Sandbox, http: httpx.Client, granted: str
+    ) -> None:
+        token = sandbox.add_login(group_id=granted).refresh_token
+        assert refresh(http, token, assume_group="7").json()["error"] == "invalid_request"
+        assert refresh(http, token).status_code == 200
+
+    def test_machines_can_have_a_group_too(self, sandbox: Sandbox, http: httpx.Client) -> None:
+        form = {"grant_type": "client_credentials", "assume_group": self.GROUP}
+        m2m = http.post("/oidc/v1/token", data=form, auth=(sandbox.client_id, sandbox.client_secret)).json()
+        workload = exchange(http, unsigned({"sub": "sandbox-workload"}), assume_group=self.GROUP).json()
+        pat = exchange(http, sandbox.pat, PAT, assume_group=self.GROUP).json()
+        assert {claims_of(told["access_token"])["group_id"] for told in (m2m, workload, pat)} == {self.GROUP}
+
+    def test_a_group_is_nobody_to_scim_but_may_use_the_workspace(self, sandbox: Sandbox, http: httpx.Client) -> None:
+        token = sandbox.add_login(group_id=self.GROUP).access_token
+        answer = me(http, token)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/scim+json")
+        assert answer.json()["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"]
+        assert answer.json()["status"] == "404" and self.GROUP in answer.json()["detail"]
+        assert http.get("/api/2.0/serving-endpoints", headers=bearer(token)).status_code == 200
+
+    def test_without_a_group_there_is_no_claim(self, sandbox: Sandbox) -> None:
+        assert "group_id" not in claims_of(sandbox.add_login().access_token)
+
+    def test_the_consent_page_names_the_group(self, http: httpx.Client) -> None:
+        assert self.GROUP in http.get("/oidc/v1/authorize", params=asking(assume_group=self.GROUP)).text
+        assert "group" not in http.get("/oidc/v1/authorize", params=asking()).text
+
+    @pytest.mark.parametrize("group", ["admins", "-1", "1 2", "١", "1" * 20])
+    def test_a_group_that_is_no_number_is_refused(self, approving: Sandbox, approved: httpx.Client, group: str) -> None:
+        asked = approved.get("/oidc/v1/authorize", params=asking(assume_group=group))
+        assert answer_in(asked.headers["location"])["error"] == "invalid_request"
+        form = {"grant_type": "client_credentials", "assume_group": group}
+        answer = approved.post("/oidc/v1/token", data=form, auth=(approving.client_id, approving.client_secret))
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
 class TestTokenEndpoint:
     def test_json_is_not_a_form(self, http: httpx.Client) -> None:
         answer = http.post("/oidc/v1/token", json={"grant_type": "client_credentials"})
@@ -717,6 +845,7 @@ class TestTokens:
             ("GET", "/api/2.0/preview/scim/v2/Me"),
             ("GET", "/api/2.0/serving-endpoints"),
             ("GET", f"/api/2.0/serving-endpoints/{CLAUDE}"),
+            ("GET", "/api/2.0/tokens/introspect"),
             ("GET", "/api/2.0/serving-endpoints:foundation-models"),
             ("POST", "/serving-endpoints/chat/completions"),
             ("POST", f"/serving-endpoints/{CLAUDE}/invocations"),
@@ -776,8 +905,7 @@ class TestTokens:
         assert isinstance(login, Login) and login.expires_at == clock() + 3600
 
     def test_a_client_that_looks_into_a_token_finds_its_claims(self, sandbox: Sandbox, clock: Clock) -> None:
-        _, middle, _ = sandbox.add_login(scopes="all-apis").access_token.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(middle + "=="))
+        claims = claims_of(sandbox.add_login(scopes="all-apis").access_token)
         assert (claims["scope"], claims["sub"], claims["client_id"]) == ("all-apis", sandbox.user, "databricks-cli")
         assert (claims["iss"], claims["exp"]) == (f"{sandbox.url}/oidc", int(clock() + 3600))
 

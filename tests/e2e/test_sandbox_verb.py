@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import subprocess
@@ -31,6 +32,26 @@ def test_each_line_that_the_sandbox_prints_logs_in(machine: Machine, number: sig
             assert machine.run("token", "-o", "json").json()["expires_in"] <= 90
         finally:
             server.send_signal(number)
+            assert server.wait(20) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals, and a shell")
+@pytest.mark.parametrize(("kind", "name"), [("unified", "unified host")])
+def test_each_line_of_the_other_kinds_logs_in_too(machine: Machine, kind: str, name: str) -> None:
+    argv = [sys.executable, "-m", "dbx_auth", "sandbox", "--kind", kind, "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, env=machine.child_env(), text=True, **pipes) as server:  # type: ignore[call-overload]
+        try:
+            assert server.stdout and server.stderr
+            server.stdout.readline()
+            assert f"an emulated {name}; this is not Databricks" in server.stderr.readline()
+            lines = [server.stderr.readline() for _ in range(3)]
+            for line in lines[1:]:  # the first is for a browser
+                typed = line.replace("dbx-auth", shlex.join([sys.executable, "-m", "dbx_auth"]))
+                done = subprocess.run(["sh", "-c", typed], env=machine.child_env(), capture_output=True, timeout=60)
+                assert done.returncode == 0, (line, done.stderr)
+        finally:
+            server.send_signal(signal.SIGINT)
             assert server.wait(20) == 0
 
 

@@ -47,7 +47,7 @@ def ended(child: Any) -> tuple[int, str]:
 
 def test_login_asks_for_the_host_the_method_and_the_token_and_hides_it(machine: Machine, sandbox: Sandbox) -> None:
     with typing(machine, "login") as person:
-        person.expect("workspace URL: ")
+        person.expect(r"workspace URL \(none: find it in the browser\): ")
         person.sendline(sandbox.url)
         person.expect("1  in the browser")
         person.expect("2  with a personal access token")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from machine import Machine
 import dbx_auth
 from dbx_auth import cli, errors, output, sources
 from dbx_auth.commands.completion import SHELLS, script
-from dbx_auth.commands.login import METHODS
+from dbx_auth.login import METHODS
 
 ROOT = Path(__file__).parents[2]
+tables = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 README = (ROOT / "README.md").read_text()
 
 
@@ -70,6 +72,16 @@ def test_files_that_documents_point_to_exist() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_tables_are_what_the_code_has(page: Path) -> None:
+    assert page.read_text() == tables["filled"](page.read_text()), "make tables"
+
+
+def test_each_source_has_a_page_of_its_own() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "docs" / "sources.md").read_text(), re.M)
+    assert headings[: len(sources.ORDER)] == list(sources.ORDER)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

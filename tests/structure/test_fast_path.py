@@ -9,7 +9,7 @@ import pytest
 from machine import HOST, Machine
 
 HEAVY = ["httpx", "ssl", "socket", "asyncio", "msal", "azure", "keyring", "rich", "filelock", "tomlkit", "starlette"]
-HEAVY += ["platformdirs", "pathlib", "tempfile", "subprocess", "anyio", "truststore"]
+HEAVY += ["platformdirs", "pathlib", "tempfile", "subprocess", "anyio", "truststore", "secretstorage", "configparser"]
 
 PROBE = f"""
 import os, runpy, sys

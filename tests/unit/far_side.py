@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 import random
+import shlex
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 
 from dbx_auth.errors import AuthError
 from dbx_auth.store import Grant
@@ -19,7 +28,7 @@ ME = "/api/2.0/preview/scim/v2/Me"
 ENDPOINTS = "/api/2.0/serving-endpoints"
 TOKEN = "/oidc/v1/token"
 
-Reply = tuple[int, object] | AuthError
+Reply = tuple[int, object] | Response | AuthError
 
 
 class Asked(NamedTuple):
@@ -51,6 +60,7 @@ class FarSide:
         *,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
         budget: float = 30.0,
         limit: int = 1 << 20,
     ) -> Response:
@@ -62,6 +72,8 @@ class FarSide:
         assert replies or ".well-known" in path, f"nobody expected {method} {url}"
         if isinstance(reply, AuthError):
             raise reply
+        if isinstance(reply, Response):
+            return reply._replace(url=url)
         status, body = reply
         data = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
         return Response(url, status, {}, data)
@@ -74,6 +86,50 @@ class FarSide:
 def never(method: str, url: str, **rest: object) -> NoReturn:
     """The network of a test in which nothing may be asked."""
     raise AssertionError(f"the network was asked: {method} {url}")
+
+
+def for_requests(http: Callable[..., Response]) -> Callable[..., requests.Response]:
+    """Stands for `HTTPAdapter.send`: what a library sends by `requests` goes to the same far side as our own."""
+
+    def send(adapter: HTTPAdapter, request: requests.PreparedRequest, **rest: object) -> requests.Response:
+        try:
+            answer = http(request.method, request.url, headers=request.headers, content=request.body)
+        except AuthError as error:
+            raise requests.ConnectionError(str(error), request=request) from error
+        body = io.BytesIO(answer.body)
+        raw = urllib3.HTTPResponse(body, dict(answer.headers), answer.status, preload_content=False)
+        return adapter.build_response(request, raw)
+
+    return send
+
+
+def put_az(folder: Path, *rules: tuple[str, int, str]) -> Path:
+    """An `az` in `folder` that keeps what it is asked, one call a line, in the file that is returned.
+
+    Each rule is a pattern of the shell for the whole call, the exit code, and what is said: on stdout where the code
+    is 0, else on stderr. The first that fits counts; a call that fits none fails as only a broken test does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    asked, script = folder / "asked", folder / "az"
+    asked.touch()
+    cases = "".join(
+        f"{pattern}) printf %s {shlex.quote(said)}{' >&2' if code else ''}; exit {code};;\n"
+        for pattern, code, said in rules
+    )
+    script.write_text(f'#!/bin/sh\necho "$*" >> {shlex.quote(str(asked))}\ncase "$*" in\n{cases}esac\nexit 99\n')
+    script.chmod(0o755)
+    return asked
+
+
+def on_path(folder: Path) -> str:
+    """A PATH that begins with `folder`."""
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def jwt(**claims: object) -> str:
+    """A token that says this, signed by nobody."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)] + [b"signature-s3cret"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
 class MemorySlot:

@@ -87,8 +87,7 @@ WRONG = [
     (["login", "--with-token", "--client-id", "x"], "--client-id", ""),
     (["login"], "no host to log in to", "dbx-auth login https://"),
     (["token", "nowhere"], "nowhere is neither a profile nor a host", "dbx-auth profiles"),
-    (["token", "x.example", "--host", HOST], "x.example cannot stand beside --profile or --host", "alone"),
-    (["-p", "DEV", "token", "x.example"], "x.example cannot stand beside", "alone"),
+    (["token", "x.example", "--host", HOST], "x.example cannot stand beside --host", "alone"),
     (["completion"], "Missing argument", "dbx-auth completion --help"),
     (["completion", "csh"], "'csh' is not one of", "dbx-auth completion --help"),
     (["sandbox", "--port", "99999"], "99999", "dbx-auth sandbox --help"),
@@ -434,3 +433,11 @@ def test_a_duration_is_a_number_of_seconds_minutes_or_hours(text: Any, seconds: 
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a duration such as"):
         Duration().convert(text, None, None)
+
+
+def test_a_profile_may_be_named_beside_its_host_and_no_other(machine: Machine) -> None:
+    machine.write(machine.config, f"[DEV]\nhost = {HOST}\ntoken = dapi-secret\n[PROD]\nhost = {OTHER}\ntoken = other\n")
+    assert machine.run("token", HOST, "-p", "DEV").out == "dapi-secret\n"
+    for argv in (["token", HOST, "-p", "PROD"], ["token", "PROD", "-p", "DEV"]):
+        said = machine.run(*argv)
+        assert (said.code, said.out) == (2, "") and "hint: " in said.err

@@ -20,7 +20,7 @@ import pytest
 from machine import HOST, OTHER, Machine, Result
 from unit.far_side import ENDPOINTS, ME, TOKEN, FarSide, Reply, free_ports, never, parsed
 
-from dbx_auth import login as logins, profile as profile_module
+from dbx_auth import callback as callbacks, login as logins, profile as profile_module
 from dbx_auth.commands import models as models_verb, status as status_verb
 from dbx_auth.profile import Flags
 from dbx_auth.sandbox import Sandbox
@@ -299,7 +299,7 @@ def test_status_of_nobody_in_a_pipe(machine: Machine) -> None:
     said = machine.run("status")
     assert (said.code, said.err) == (4, "")
     assert said.out.splitlines()[:2] == ["not logged in", "  host: none"]
-    assert said.out.splitlines()[-1].startswith("warning: no token: not set up: pat")
+    assert said.out.splitlines()[-1].startswith("warning: no token: none of the 17 sources is set up")
     assert machine.run("status", "--host", HOST, "--offline").out.startswith(f"not logged in to {HOST}\n")
 
 
@@ -717,7 +717,7 @@ def test_a_shell_is_told_what_may_come_next(machine: Machine, words: str, expect
 
 @pytest.fixture(autouse=True)
 def _ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logins, "PORTS", free_ports())
+    monkeypatch.setattr(callbacks, "PORTS", free_ports())
 
 
 def test_a_token_from_stdin_is_tried_kept_and_served(machine: Machine, sandbox: Sandbox) -> None:
@@ -988,7 +988,7 @@ def test_a_principal_of_the_environment_wins_over_a_stored_one_and_is_named(mach
     from dbx_auth.commands.login import _name_what_wins
 
     logins.save(logins.Key({**m2m(sandbox), "client_id": "new-principal"}, Token("at")), world)
-    _name_what_wins(sandbox.url, "oauth-m2m", Flags(), world)
+    _name_what_wins(Token("new", host=sandbox.url), "oauth-m2m", Flags(), world)
     assert warned and "env DATABRICKS_CLIENT_SECRET" in warned[0]
 
 

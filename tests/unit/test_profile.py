@@ -479,7 +479,11 @@ def test_the_last_login_says_nothing_where_the_environment_says_which_host(cfg: 
     assert list(found.settings) == ["host"]
 
 
-@pytest.mark.parametrize("name", METHODS)
+OURS = [name for name in METHODS if FIELDS[name].env[0].startswith("DATABRICKS_")]
+SHARED = [name for name in METHODS if name not in OURS]
+
+
+@pytest.mark.parametrize("name", OURS)
 def test_what_the_environment_gives_never_goes_to_the_host_of_the_last_login(machine: Machine, name: str) -> None:
     last_login(machine, OTHER)
     machine.env[FIELDS[name].env[0]] = "env"
@@ -487,10 +491,18 @@ def test_what_the_environment_gives_never_goes_to_the_host_of_the_last_login(mac
         load(machine.world).require((name, "host"))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if not FIELDS[name].secret])
+@pytest.mark.parametrize("name", SHARED)
+def test_what_other_tools_have_set_never_goes_to_the_host_of_the_last_login(machine: Machine, name: str) -> None:
+    last_login(machine, OTHER)
+    machine.env[FIELDS[name].env[0]] = "env"
+    with pytest.raises(Unavailable, match="not set: host"):
+        load(machine.world).require((name, "host"))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name in SHARED or not FIELDS[name].secret])
 def test_a_stray_variable_does_not_hide_the_last_login(machine: Machine, name: str) -> None:
-    # ARM_TENANT_ID is set on many a machine. It says neither which host nor how to log in, and to say "log in" to
-    # a person who has just done so, again and again, is a circle.
+    # ARM_TENANT_ID is set on many a machine, ARM_CLIENT_SECRET where Terraform runs. They do not say which host, and to
+    # say "log in" to a person who has just done so, again and again, is a circle.
     last_login(machine, OTHER)
     machine.env[FIELDS[name].env[0]] = "env"
     found = load(machine.world)
@@ -498,7 +510,7 @@ def test_a_stray_variable_does_not_hide_the_last_login(machine: Machine, name: s
     found.require(("host",))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if FIELDS[name].secret])
+@pytest.mark.parametrize("name", [name for name in OURS if FIELDS[name].secret])
 def test_a_secret_of_the_environment_is_not_passed_over_for_the_last_login(machine: Machine, name: str) -> None:
     # With a host, the source `stored` would answer before `basic` and `oauth-m2m` are asked, and the person be
     # somebody else than the environment says.

@@ -147,7 +147,7 @@ def test_an_auth_type_that_cannot_answer_is_not_replaced_by_another(chain: Calla
     assert str(caught.value) == f"no token for {HOST}: one: not set: x"
 
 
-@pytest.mark.parametrize("name", ["azure-cli", "PAT", "pat ", "..", "resolve", "pat, stored", "__init__"])
+@pytest.mark.parametrize("name", ["azure-something", "PAT", "pat ", "..", "resolve", "pat, stored", "__init__"])
 def test_an_auth_type_that_does_not_exist_is_refused_and_the_real_ones_named(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve.resolve(a_profile(auth_type=name), a_world())
@@ -161,7 +161,7 @@ LOGIN = LoginRequired("r is spent", hint="dbx-auth login X")
     ("errors", "kind", "hint"),
     [
         ([], NotConfigured, f"dbx-auth login {HOST}"),
-        ([LOGIN], NotConfigured, f"dbx-auth login {HOST}"),
+        ([LOGIN], NotConfigured, "dbx-auth login X"),
         ([Refused("no", hint="r")], Refused, "r"),
         ([LOGIN, Refused("no", hint="r")], Refused, "r"),
         ([Refused("no", hint="r"), ConfigError("bad", hint="c")], ConfigError, "c"),
@@ -186,16 +186,14 @@ def test_the_end_of_the_chain_tells_the_whole_tale(chain: Callable[..., None]) -
     chain(ABSENT, CACHED_BROKEN, ABSENT, Says(LOGIN, ambient=True))
     with pytest.raises(Refused) as caught:
         resolve.token(a_profile(host=HOST), a_world())
-    assert str(caught.value) == (
-        f"no token for {HOST}: two: the cache is odd; four: r is spent; not set up: one, three"
-    )
+    assert str(caught.value) == (f"no token for {HOST}: two: the cache is odd; four: r is spent")
 
 
 def test_without_a_host_the_tale_names_none(chain: Callable[..., None]) -> None:
     chain(ABSENT, ABSENT)
     with pytest.raises(NotConfigured) as caught:
         resolve.token(a_profile(), a_world())
-    assert (str(caught.value), caught.value.hint) == ("no token: not set up: one, two", "dbx-auth login")
+    assert (str(caught.value), caught.value.hint) == ("no token: none of the 2 sources is set up", "dbx-auth login")
     assert [a.outcome for a in caught.value.attempts] == ["unavailable"] * 2
 
 
@@ -344,7 +342,7 @@ def test_a_logout_during_the_refresh_wins(machine: Machine) -> None:
         machine.write(machine.auth_json, {})
         return Grant(HOST, "new", "r-new", None)
 
-    Keeper("databricks-cli", machine.world, Demand()).fresh([OwnSlot(file, HOST)], renew)
+    Keeper("databricks-cli", machine.world, Demand()).fresh([OwnSlot(file, Grant(HOST))], renew)
     assert file.read() == {}
 
 
@@ -539,7 +537,7 @@ def test_where_nothing_can_be_written_no_refresh_token_is_spent(
     monkeypatch.setattr(os, call, fail if call == "fsync" else open_)
     renew = Renewal()
     with pytest.raises(ConfigError, match=os.strerror(number)):
-        Keeper("databricks-cli", machine.world, Demand()).fresh([OwnSlot(AuthJson(machine.world), HOST)], renew)
+        Keeper("databricks-cli", machine.world, Demand()).fresh([OwnSlot(AuthJson(machine.world), Grant(HOST))], renew)
     assert renew.spent == [] and machine.files() == before
 
 
@@ -566,7 +564,7 @@ def storm(
 
     def ask() -> None:
         together.wait(30)
-        slot = OwnSlot(AuthJson(machine.world), HOST)
+        slot = OwnSlot(AuthJson(machine.world), Grant(HOST))
         if not lock:
             slot.locked = contextlib.nullcontext  # type: ignore[assignment]
         found.append(Keeper("databricks-cli", machine.world, demand).fresh([slot], renew).value)
@@ -585,7 +583,7 @@ def test_fifty_threads_with_one_stale_login_renew_it_once(machine: Machine, dema
     renew = Renewal()
     assert storm(machine, renew, demand) == ["new-1"] * 50
     assert renew.spent == ["r"]
-    held = OwnSlot(AuthJson(machine.world), HOST).read()
+    held = OwnSlot(AuthJson(machine.world), Grant(HOST)).read()
     assert held and (held.access, held.refresh) == ("new-1", "r-1")
 
 

@@ -139,7 +139,7 @@ def test_a_key_never_serves_another_host(machine: Machine, host: str) -> None:
     machine.write(machine.auth_json, {"databricks": API, f"databricks:{host}": API, f"databricks:{HOST}": OAUTH})
     file = AuthJson(machine.world)
     assert [file.find(host, kind) for kind in ("api", "oauth", "m2m", "profile")] == [None] * 4
-    assert OwnSlot(file, host).read() is None
+    assert OwnSlot(file, Grant(host)).read() is None
     assert file.find(HOST, "api"), "the control: its own host is served"
 
 
@@ -225,7 +225,7 @@ def log_in(file: AuthJson) -> None:
 
 
 def renew(file: AuthJson) -> None:
-    slot = OwnSlot(file, HOST)
+    slot = OwnSlot(file, Grant(HOST))
     before = slot.read()
     assert before
     slot.write(before, grant())
@@ -280,7 +280,7 @@ def test_forgetting_what_is_not_there_writes_nothing(machine: Machine) -> None:
 def test_a_grant_comes_out_as_it_went_in(machine: Machine) -> None:
     whole = grant(client_id="app", account_id="acc", scopes=("sql", "all-apis"))
     AuthJson(machine.world).login(grant_fields(whole))
-    assert OwnSlot(AuthJson(machine.world), HOST).read() == whole
+    assert OwnSlot(AuthJson(machine.world), Grant(HOST)).read() == whole
 
 
 @pytest.mark.parametrize(
@@ -303,19 +303,19 @@ def test_whatever_an_oauth_entry_holds_is_read_as_far_as_it_goes(
     machine: Machine, fields: dict[str, Any], expected: Grant
 ) -> None:
     machine.write(machine.auth_json, {"databricks": {"type": "oauth", "host": HOST + "/", **fields}})
-    assert OwnSlot(AuthJson(machine.world), HOST).read() == expected
+    assert OwnSlot(AuthJson(machine.world), Grant(HOST)).read() == expected
 
 
 def test_an_expiry_that_no_calendar_has_is_one_that_nobody_can_read(machine: Machine) -> None:
     """Else the token is fresh for ever, and `token -o json` has no date to write."""
     machine.write(machine.auth_json, {"databricks": OAUTH | {"expires": 10**18}})
-    found = OwnSlot(AuthJson(machine.world), HOST).read()
+    found = OwnSlot(AuthJson(machine.world), Grant(HOST)).read()
     assert found and found.expires_at == 0.0
 
 
 def test_a_renewed_grant_keeps_the_fields_we_do_not_know(machine: Machine) -> None:
     machine.write(machine.auth_json, {"x": 1, "databricks": OAUTH | {"host": HOST + "/", "note": "mine"}})
-    slot = OwnSlot(AuthJson(machine.world), HOST)
+    slot = OwnSlot(AuthJson(machine.world), Grant(HOST))
     before = slot.read()
     assert before
     slot.write(before, grant())
@@ -335,7 +335,7 @@ def test_a_renewed_grant_keeps_the_fields_we_do_not_know(machine: Machine) -> No
 def test_a_grant_without_an_end_is_kept_as_one(machine: Machine) -> None:
     AuthJson(machine.world).login(grant_fields(grant(expires_at=None)))
     assert kept(machine)["databricks"]["expires"] is None
-    held = OwnSlot(AuthJson(machine.world), HOST).read()
+    held = OwnSlot(AuthJson(machine.world), Grant(HOST)).read()
     assert held and held.expires_at is None
 
 
@@ -343,7 +343,7 @@ def test_a_grant_without_an_end_is_kept_as_one(machine: Machine) -> None:
 def test_what_was_logged_out_or_replaced_meanwhile_stays_so(machine: Machine, now: dict[str, Any] | None) -> None:
     machine.write(machine.auth_json, {"databricks": now} if now else {})
     before = machine.files()
-    OwnSlot(AuthJson(machine.world), HOST).write(grant("at-secret", "rt-secret"), grant())
+    OwnSlot(AuthJson(machine.world), Grant(HOST)).write(grant("at-secret", "rt-secret"), grant())
     assert machine.files() == before
 
 
@@ -381,7 +381,7 @@ def test_a_cache_of_another_kind_is_refused_and_left(machine: Machine, content: 
         CliCache(machine.world).tokens()
     assert "token-cache.json" in str(caught.value) and str(machine.cli_cache) in caught.value.hint
     with pytest.raises(ConfigError):
-        CliSlot(CliCache(machine.world), HOST, HOST).write(grant(), grant())
+        CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(), grant())
     assert machine.files() == before
 
 
@@ -404,12 +404,12 @@ def test_whatever_a_cache_entry_holds_is_read_as_far_as_it_goes(
     machine: Machine, entry: object, expected: Grant | None
 ) -> None:
     machine.write(machine.cli_cache, {"version": 1, "tokens": {"DEV": entry}})
-    assert CliSlot(CliCache(machine.world), "DEV", HOST, "acc").read() == expected
+    assert CliSlot(CliCache(machine.world), "DEV", Grant(HOST, account_id="acc")).read() == expected
 
 
 def test_the_origin_names_file_and_key(machine: Machine) -> None:
-    assert CliSlot(CliCache(machine.world), "DEV", HOST).origin == "~/.databricks/token-cache.json [DEV]"
-    assert OwnSlot(AuthJson(machine.world), HOST).origin == "~/.local/share/dbx-auth/auth.json"
+    assert CliSlot(CliCache(machine.world), "DEV", Grant(HOST)).origin == "~/.databricks/token-cache.json [DEV]"
+    assert OwnSlot(AuthJson(machine.world), Grant(HOST)).origin == "~/.local/share/dbx-auth/auth.json"
 
 
 def login(refresh: str = "rt", **more: Any) -> dict[str, Any]:
@@ -429,7 +429,7 @@ def test_renewing_touches_the_entry_and_its_twin_and_nothing_else(machine: Machi
         "tokens": {"DEV": login(note="mine"), HOST: login(), "PROD": login("other"), "odd": None, "list": [1]},
     }
     machine.write(machine.cli_cache, before)
-    CliSlot(CliCache(machine.world), "DEV", HOST).write(grant("at", "rt"), grant())
+    CliSlot(CliCache(machine.world), "DEV", Grant(HOST)).write(grant("at", "rt"), grant())
     after = cached(machine)
     for key in ("DEV", HOST):
         entry = after["tokens"][key]
@@ -443,7 +443,7 @@ def test_renewing_touches_the_entry_and_its_twin_and_nothing_else(machine: Machi
 
 def test_the_expiry_has_a_fraction_and_an_offset_as_the_cli_writes_it(machine: Machine) -> None:
     machine.write(machine.cli_cache, {"version": 1, "tokens": {HOST: login()}})
-    CliSlot(CliCache(machine.world), HOST, HOST).write(grant(refresh="rt"), grant())
+    CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(refresh="rt"), grant())
     written = cached(machine)["tokens"][HOST]["expiry"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d:\d\d", written)
 
@@ -457,13 +457,13 @@ def test_expires_in_is_brought_up_to_date_where_it_was(
 ) -> None:
     machine.clock = lambda: 1_700_000_000.0
     machine.write(machine.cli_cache, {"version": 1, "tokens": {HOST: entry}})
-    CliSlot(CliCache(machine.world), HOST, HOST).write(grant(refresh="rt"), grant(expires_at=expires_at))
+    CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(refresh="rt"), grant(expires_at=expires_at))
     assert cached(machine)["tokens"][HOST].get("expires_in") == expires_in
 
 
 def test_a_token_without_an_end_has_gos_zero_time(machine: Machine) -> None:
     machine.write(machine.cli_cache, {"version": 1, "tokens": {HOST: login()}})
-    slot = CliSlot(CliCache(machine.world), HOST, HOST)
+    slot = CliSlot(CliCache(machine.world), HOST, Grant(HOST))
     slot.write(grant(refresh="rt"), grant(expires_at=None))
     assert cached(machine)["tokens"][HOST]["expiry"] == "0001-01-01T00:00:00Z"
     held = slot.read()
@@ -473,20 +473,20 @@ def test_a_token_without_an_end_has_gos_zero_time(machine: Machine) -> None:
 def test_a_login_that_left_the_cache_meanwhile_stays_out(machine: Machine) -> None:
     machine.write(machine.cli_cache, '{"version":   1, "tokens": {}}')
     before = machine.files()
-    CliSlot(CliCache(machine.world), HOST, HOST).write(grant(refresh="rt"), grant())
+    CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(refresh="rt"), grant())
     assert machine.files() == before, "nothing changed, so nothing is to be written"
 
 
 def test_a_cache_that_was_deleted_meanwhile_is_not_made_anew(machine: Machine) -> None:
     """`{}` has no version, and the CLI fails at each command that finds it."""
-    CliSlot(CliCache(machine.world), HOST, HOST).write(grant(refresh="rt"), grant())
+    CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(refresh="rt"), grant())
     assert machine.files() == {}
 
 
 def test_logins_without_a_refresh_token_are_nobodys_twins(machine: Machine) -> None:
     """They all have the same refresh token, the empty one."""
     machine.write(machine.cli_cache, {"version": 1, "tokens": {HOST: login(""), OTHER: login("", access_token="o")}})
-    CliSlot(CliCache(machine.world), HOST, HOST).write(grant(refresh=""), grant())
+    CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(refresh=""), grant())
     assert cached(machine)["tokens"][OTHER]["access_token"] == "o"
 
 
@@ -522,15 +522,15 @@ def forget_ours(machine: Machine) -> object:
 
 
 def renew_ours(machine: Machine) -> None:
-    OwnSlot(AuthJson(machine.world), HOST).write(grant(), grant())
+    OwnSlot(AuthJson(machine.world), Grant(HOST)).write(grant(), grant())
 
 
 def read_theirs(machine: Machine) -> object:
-    return CliSlot(CliCache(machine.world), HOST, HOST).read()
+    return CliSlot(CliCache(machine.world), HOST, Grant(HOST)).read()
 
 
 def renew_theirs(machine: Machine) -> None:
-    CliSlot(CliCache(machine.world), HOST, HOST).write(grant(), grant())
+    CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(), grant())
 
 
 @pytest.mark.parametrize("act", [read_ours, log_in_ours, forget_ours, renew_ours, read_theirs, renew_theirs])
