@@ -257,15 +257,21 @@ def homeless_credential(state: State) -> bool:
 
 def token_of_two_words(state: State) -> bool:
     named = state.settings.get("auth_type", "pat")
-    is_asked = state.host and named == "pat"
+    is_asked = state.host and named == "pat" and "group_id" not in state.settings
     return bool(is_asked) and " " in state.settings.get("token", "")
+
+
+def failed(state: State, auth_types: set[str]) -> State | None:
+    """Let these fail; where a group is wanted, those that cannot take its role are not even asked."""
+    asked = auth_types & FOR_GROUPS if "group_id" in state.settings else auth_types
+    return state.asked(fails=state.how.fails | asked) if asked else None
 
 
 def homeless_service(state: State) -> State | None:
     found = {"metadata-service": "metadata_service_url", "google-id": "google_service_account"}
     is_asked = not state.host
     homeless = {name for name, setting in found.items() if setting in state.settings and is_asked}
-    return state.asked(fails=state.how.fails | homeless) if homeless else None
+    return failed(state, homeless)
 
 
 def unknown_auth_type(state: State) -> bool:
@@ -384,7 +390,7 @@ def declining(*auth_types: str, when: Callable[[State], bool]) -> Mend:
 
 def failing(auth_type: str, when: Callable[[State], bool]) -> Mend:
     def mend(state: State) -> State | None:
-        return state.asked(fails=state.how.fails | {auth_type}) if when(state) else None
+        return failed(state, {auth_type}) if when(state) else None
 
     return mend
 
@@ -418,7 +424,7 @@ def found_for_github(state: State) -> State | None:
     if state.host or not wanted <= state.settings.keys() or not is_asked:
         return None
     if "azure_tenant_id" not in state.settings:
-        return state.asked(fails=state.how.fails | {"github-oidc-azure"})
+        return failed(state, {"github-oidc-azure"})
     return state.asked(azure_host=AZURE)
 
 
@@ -455,7 +461,7 @@ def without_id_token(state: State) -> State | None:
         "file-oidc": "oidc_token_filepath" in state.settings and not state.files.get("id.jwt"),
     }
     missing = {name for name, is_missing in found.items() if is_missing and state.host}
-    return state.asked(fails=state.how.fails | missing) if missing else None
+    return failed(state, missing)
 
 
 DIFFERENCES = (
