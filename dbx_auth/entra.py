@@ -16,12 +16,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
-from . import hosts
+from . import aadsts, hosts
 from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unavailable
 from .profile import Profile
 from .store import Grant
 from .tokens import Token, claims
-from .world import Response, World, masked, one_line
+from .world import Response, World, one_line
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -232,7 +232,7 @@ def with_device_code(wanted: Grant, world: World, show: Callable[[str], None], t
         )
         flow = client.initiate_device_flow(asked)
         if "user_code" not in flow:
-            raise refusal(str(flow.get("error") or ""), str(flow.get("error_description") or ""))
+            raise aadsts.refusal(str(flow.get("error") or ""), str(flow.get("error_description") or ""))
         show(f"open this link on any device: {one_line(flow.get('verification_uri'))}")
         show(f"and type this code there: {one_line(flow['user_code'])}")
         flow["interval"] = max(1, int(flow.get("interval") or 5))  # without a pause msal would never look at the clock
@@ -295,7 +295,7 @@ def _understood() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         text = f"Entra ID answered with something that cannot be used: {type(error).__name__}"
-        raise Refused(text, hint=_ID) from error
+        raise Refused(text, hint=aadsts.CHECK_ID) from error
 
 
 def scope(resource: str) -> str:
@@ -307,7 +307,7 @@ def answer_of(result: Mapping[str, Any], asked: float, secrets: Iterable[str] = 
     """The token in what msal brings, or the error that it means."""
     if found := result.get("access_token"):
         return Answer(str(found), asked + float(result.get("expires_in") or 3600))
-    raise refusal(str(result.get("error") or ""), str(result.get("error_description") or ""), secrets)
+    raise aadsts.refusal(str(result.get("error") or ""), str(result.get("error_description") or ""), secrets)
 
 
 class Door:
@@ -358,68 +358,12 @@ def _refused_by(answer: Response) -> AuthError:
         body = answer.object()
     except Refused:
         body = {}
-    said = refusal(str(body.get("error") or answer.status), str(body.get("error_description") or ""))
+    said = aadsts.refusal(str(body.get("error") or answer.status), str(body.get("error_description") or ""))
     return _busy(answer) if answer.busy else said
 
 
 def _busy(answer: Response) -> Temporary:
     return Temporary(f"{hosts.origin(answer.url)} answered {answer.status}", hint="try again in a while")
-
-
-# ---- what Entra ID says no with --------------------------------------------------------------------------------------
-
-_SECRET = "make a new client secret in the app registration, and export ARM_CLIENT_SECRET"
-_ID = "check ARM_CLIENT_ID and ARM_TENANT_ID"
-_FEDERATION = "check the federated credential of the app registration: issuer, subject and audience"
-MEANINGS = {
-    "7000222": ("the client secret has expired", _SECRET),
-    "7000215": ("the client secret is wrong; it is the secret's value that is wanted, not its id", _SECRET),
-    "7000216": ("no client secret or assertion came with the request", _SECRET),
-    "7000112": ("the application is disabled in this tenant", "enable it in Entra ID, Enterprise applications"),
-    "700016": ("no application of this id is in the tenant", _ID),
-    "90002": ("there is no tenant of this name", "check ARM_TENANT_ID"),
-    "900023": ("the tenant is neither an id nor a domain", "check ARM_TENANT_ID"),
-    "500011": ("the tenant does not know Azure Databricks; it is another tenant than the workspace's", _ID),
-    "500341": ("the account has been removed from the tenant", _ID),
-    "50020": ("the account is not in the workspace's tenant", "az login --tenant <the workspace's tenant>"),
-    "50034": ("the account is not in the workspace's tenant", "az login --tenant <the workspace's tenant>"),
-    "50076": ("the tenant wants a second factor", "az login --tenant <the workspace's tenant>"),
-    "50079": ("the tenant wants a second factor", "az login --tenant <the workspace's tenant>"),
-    "50173": ("the password has changed since the login", "az login"),
-    "53003": ("a conditional access policy of the tenant blocks it", "ask the tenant's administrator"),
-    "65001": ("nobody has consented to the application", "ask the tenant's administrator"),
-    "65004": ("the person declined", "dbx-auth login --force"),
-    "70008": ("the login has ended", "az login, or dbx-auth login --force"),
-    "700082": ("the login has not been used for too long", "az login, or dbx-auth login --force"),
-    "70021": ("no federated credential fits the ID token", _FEDERATION),
-    "700211": ("no federated credential has the ID token's issuer", _FEDERATION),
-    "700212": ("no federated credential has the ID token's audience", _FEDERATION),
-    "700213": ("no federated credential has the ID token's subject", _FEDERATION),
-    "700024": ("the ID token has expired", "run it again; the job's ID token lives for minutes"),
-}
-"""The codes that people meet, what they mean, and what to do.
-
-https://learn.microsoft.com/en-us/entra/identity-platform/reference-error-codes
-"""
-
-
-def refusal(error: str, description: str, secrets: Iterable[str] = ()) -> AuthError:
-    """The error that Entra ID's answer means: its code, what the code means, and its own words without the trace."""
-    said = words(description, secrets)
-    code = re.search(r"AADSTS(\d+)", description)
-    meaning, hint = MEANINGS.get(code[1] if code else "", ("", ""))
-    who = "Entra ID refused" if code or error else "Azure gave no token"
-    text = ": ".join(filter(None, (who, meaning, said or one_line(error))))
-    if error in ("temporarily_unavailable", "server_error"):
-        return Temporary(text, hint="try again in a while")
-    if error in ("interaction_required", "login_required") or hint.startswith("az login"):
-        return LoginRequired(text, hint=hint or "az login")
-    return Refused(text, hint=hint or _ID)
-
-
-def words(description: str, secrets: Iterable[str] = ()) -> str:
-    """What was said, without what tells people nothing or too much."""
-    return one_line(masked(re.split(r"\s*(?:Trace ID|Content):", description)[0], secrets)).rstrip(". ")
 
 
 # ---- the Azure CLI and managed identities, through azure-identity ----------------------------------------------------
@@ -447,7 +391,7 @@ def with_identity(
             try:
                 found = credential.get_token(scope(resource))
             except CredentialUnavailableError as error:
-                raise explain(one_line(masked(str(error)))) from error
+                raise explain(aadsts.words(str(error))) from error
             except (ClientAuthenticationError, HttpResponseError) as error:
                 if "Unexpected output" in str(error):  # which would repeat what az printed
                     raise _no_token_of_az() from None

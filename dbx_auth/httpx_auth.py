@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from typing import Any
 
 import anyio.to_thread
 import httpx
 
 from .credentials import Credentials
+from .errors import Refused
 from .tokens import Token
 
 
@@ -27,6 +29,8 @@ class Auth(httpx.Auth):
         if not _carry(request, token):
             yield request
             return
+        if token.extra:
+            request.extensions = {**request.extensions, "trace": _guard(token, request.extensions.get("trace"))}
         response = yield request
         if _worth_a_retry(response, token):
             _carry(request, self._credentials.token(rejected=token.value))
@@ -38,6 +42,8 @@ class Auth(httpx.Auth):
         if not _carry(request, token):
             yield request
             return
+        if token.extra:
+            request.extensions = {**request.extensions, "trace": _async_guard(token, request.extensions.get("trace"))}
         response = yield request
         if _worth_a_retry(response, token):
             renewed = await anyio.to_thread.run_sync(lambda: self._credentials.token(rejected=token.value))
@@ -51,6 +57,44 @@ def _carry(request: httpx.Request, token: Token) -> bool:
         return False
     request.headers.update(token.headers)
     return True
+
+
+def _guard(token: Token, trace: Any) -> Callable[[str, Mapping[str, Any]], None]:
+    """Stop a request that a redirect leads to another host, before its headers go there.
+
+    httpx takes Authorization away from such a request, and leaves it the other headers, which may be secrets too.
+    https://www.python-httpx.org/advanced/extensions/#trace
+    """
+
+    def guarded(event: str, info: Mapping[str, Any]) -> None:
+        _stop_a_stranger(token, event, info)
+        if trace:
+            trace(event, info)
+
+    return guarded
+
+
+def _async_guard(token: Token, trace: Any) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+    """The same for AsyncClient."""
+
+    async def guarded(event: str, info: Mapping[str, Any]) -> None:
+        _stop_a_stranger(token, event, info)
+        if trace:
+            await trace(event, info)
+
+    return guarded
+
+
+def _stop_a_stranger(token: Token, event: str, info: Mapping[str, Any]) -> None:
+    if not event.endswith("send_request_headers.started"):
+        return
+    request = info["request"]
+    host, names = request.url.host.decode(), {name.decode().lower() for name, _ in request.headers}
+    if host != httpx.URL(token.host).host and names & {name.lower() for name in token.extra}:
+        raise Refused(
+            f"a redirect leads to {host}, and the headers that go beside a token are not for it",
+            hint="follow_redirects=False shows where it leads",
+        )
 
 
 def _is_ours(request: httpx.Request, token: Token) -> bool:

@@ -228,6 +228,12 @@ def exchange_token(endpoints: Endpoints, subject_token: str, wanted: Grant, worl
     return _for_a_program(endpoints, form, wanted, world, (subject_token,), hint)
 
 
+def federated(profile: Profile, id_token: str, world: World) -> Grant:
+    """Trade an ID token that somebody else gave us, at the host of these settings."""
+    wanted = blank(profile, profile.value("client_id"))
+    return exchange_token(discover(wanted, world), id_token, wanted, world)
+
+
 def _for_a_program(
     endpoints: Endpoints,
     form: Mapping[str, str],

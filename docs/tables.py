@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from dbx_auth import entra, sources
+from dbx_auth import aadsts, entra, sources
 from dbx_auth.profile import FIELDS
 
 DOCS = Path(__file__).parent
@@ -33,10 +33,10 @@ def settings() -> list[list[str]]:
     return rows
 
 
-def aadsts() -> list[list[str]]:
+def codes() -> list[list[str]]:
     """What Entra ID refuses with."""
     rows = [["code", "means", "what to do"]]
-    return rows + [[f"AADSTS{code}", means, hint] for code, (means, hint) in entra.MEANINGS.items()]
+    return rows + [[f"AADSTS{code}", means, hint] for code, (means, hint) in aadsts.MEANINGS.items()]
 
 
 def clouds() -> list[list[str]]:
@@ -47,7 +47,7 @@ def clouds() -> list[list[str]]:
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "order": order,
     "settings": settings,
-    "aadsts": aadsts,
+    "codes": codes,
     "clouds": clouds,
 }
 

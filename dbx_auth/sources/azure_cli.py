@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dbx_auth import entra
+from dbx_auth import aadsts, entra
 from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unavailable
 from dbx_auth.profile import STORED, Profile
 from dbx_auth.tokens import Token, claims
@@ -75,11 +75,11 @@ def _az(world: World, tenant: str, subscription: str) -> entra.Ask:
 
 def _explain(said: str) -> Exception:
     if "AADSTS" in said:
-        return entra.refusal("", said)
+        return aadsts.refusal("", said)
     if "not found" in said:
         return Unavailable("az is not installed")
     if "az login" in said:
         return LoginRequired("az is not logged in", hint="az login")
     if "Failed to invoke the Azure CLI" not in said:
-        return Refused(f"az gave no token: {entra.words(said)}", hint="az account get-access-token")
+        return Refused(f"az gave no token: {aadsts.words(said)}", hint="az account get-access-token")
     return Temporary(f"az did not answer within {BUDGET:.0f} s", hint="az account get-access-token")

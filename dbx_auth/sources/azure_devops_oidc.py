@@ -15,7 +15,5 @@ def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
     """A new token each time; a client id means a service principal's federation policy, none means the account's."""
     workload.require_azure_devops(world)
     profile.require_host()
-    id_token = workload.azure_devops(world)
-    wanted = oauth.blank(profile, profile.value("client_id"))
-    grant = oauth.exchange_token(oauth.discover(wanted, world), id_token, wanted, world)
+    grant = oauth.federated(profile, workload.azure_devops(world), world)
     return Token(grant.access, grant.expires_at, "azure-devops-oidc", "Azure DevOps", profile.host, refreshable=True)

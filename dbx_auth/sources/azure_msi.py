@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from dbx_auth import entra
+from dbx_auth import aadsts, entra
 from dbx_auth.errors import AuthError, ConfigError, Refused, Temporary
 from dbx_auth.profile import Profile
 from dbx_auth.tokens import Token
@@ -37,9 +37,9 @@ def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
         if statuses and (statuses[-1] == 429 or statuses[-1] >= 500):
             return Temporary(f"Azure answered {statuses[-1]}", hint="try again in a while")
         if "AADSTS" in said:
-            return entra.refusal("", said)
+            return aadsts.refusal("", said)
         return Refused(
-            f"Azure gives this machine no token: {entra.words(said)}", hint=f"assign an identity to it, or {_OFF}"
+            f"Azure gives this machine no token: {aadsts.words(said)}", hint=f"assign an identity to it, or {_OFF}"
         )
 
     ask = entra.with_identity(credential, world, BUDGET, explain)

@@ -25,6 +25,5 @@ def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
     if not id_token:
         raise Unavailable(f"not set: {name}")
     profile.require_host()
-    wanted = oauth.blank(profile, profile.value("client_id"))
-    grant = oauth.exchange_token(oauth.discover(wanted, world), id_token, wanted, world)
+    grant = oauth.federated(profile, id_token, world)
     return Token(grant.access, grant.expires_at, "env-oidc", f"env {name}", profile.host, refreshable=True)

@@ -24,6 +24,5 @@ def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
         raise ConfigError(f"the ID token file {path} ({origin}) cannot be read: {why}", hint=f"ls -l {path}") from None
     if not id_token:
         raise ConfigError(f"the ID token file {path} ({origin}) is empty", hint="look at what writes it")
-    wanted = oauth.blank(profile, profile.value("client_id"))
-    grant = oauth.exchange_token(oauth.discover(wanted, world), id_token, wanted, world)
+    grant = oauth.federated(profile, id_token, world)
     return Token(grant.access, grant.expires_at, "file-oidc", f"file {path}", profile.host, refreshable=True)

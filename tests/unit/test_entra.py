@@ -9,7 +9,7 @@ import pytest
 from unit.contracts import AZURE, ENTRA, ENTRA_KNOWS, LOGIN, MANAGEMENT, NOW, OPENID, RESOURCE_ID, entra_gives
 from unit.far_side import FarSide, Reply, jwt, never
 
-from dbx_auth import entra
+from dbx_auth import aadsts, entra
 from dbx_auth.entra import Answer
 from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
 from dbx_auth.profile import Profile, Setting
@@ -335,9 +335,9 @@ def test_a_tenant_that_cannot_be_looked_up_says_why(
 # ---- what it says no with --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", entra.MEANINGS)
+@pytest.mark.parametrize("code", aadsts.MEANINGS)
 def test_every_code_that_we_know_is_told_with_its_meaning_its_hint_and_no_trace(code: str) -> None:
-    meaning, hint = entra.MEANINGS[code]
+    meaning, hint = aadsts.MEANINGS[code]
     reply = 401, {"error": "invalid_client", "error_description": f"AADSTS{code}: Their own words.{TRACE}"}
     with pytest.raises(LoginRequired if hint.startswith("az login") else Refused) as refused:
         asked_with("app-s3cret", reply)
@@ -347,7 +347,7 @@ def test_every_code_that_we_know_is_told_with_its_meaning_its_hint_and_no_trace(
 
 @pytest.mark.parametrize("trace", [TRACE, "\r\n" + TRACE.strip(), f". {TRACE}"])
 def test_a_code_that_we_do_not_know_is_told_in_entras_words(trace: str) -> None:
-    error = entra.refusal("invalid_client", f"AADSTS700299: Their own words{trace}")
+    error = aadsts.refusal("invalid_client", f"AADSTS700299: Their own words{trace}")
     assert type(error) is Refused and str(error) == "Entra ID refused: AADSTS700299: Their own words"
     assert error.hint == "check ARM_CLIENT_ID and ARM_TENANT_ID"
 
@@ -365,7 +365,7 @@ def test_a_code_that_we_do_not_know_is_told_in_entras_words(trace: str) -> None:
 def test_an_error_keeps_its_kind_and_is_one_harmless_line(
     error: str, description: str, kind: type[AuthError], text: str
 ) -> None:
-    found = entra.refusal(error, description)
+    found = aadsts.refusal(error, description)
     assert type(found) is kind and str(found).startswith(text) and str(found).isprintable() and found.hint
 
 

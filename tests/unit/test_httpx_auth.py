@@ -11,8 +11,9 @@ import httpx
 import pytest
 from machine import HOST, OTHER, Machine
 from unit.far_side import ME, TOKEN, FarSide, never
+from unit.stubs import ByteServer
 
-from dbx_auth import Auth, Credentials, LoginRequired
+from dbx_auth import Auth, Credentials, LoginRequired, Refused
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.store import Grant, grant_fields
 from dbx_auth.tokens import format_expiry
@@ -342,3 +343,57 @@ def test_auth_without_credentials_takes_those_of_the_machine(machine: Machine, m
         monkeypatch.setenv(name, value)
     workspace = Workspace("dapi")
     assert send(Auth(), workspace, "GET", "/x").status_code == 200
+
+
+# ---- headers beside the token ----------------------------------------------------------------------------------------
+
+
+def as_an_azure_principal(machine: Machine, host: str) -> Auth:
+    machine.env.update(
+        DATABRICKS_HOST=host,
+        DATABRICKS_CLOUD="AZURE",
+        ARM_CLIENT_ID="an-id",
+        ARM_CLIENT_SECRET="as-secret",
+        ARM_TENANT_ID="t",
+    )
+    login = "https://login.microsoftonline.com/t"
+    found = {"authorization_endpoint": f"{login}/a", "token_endpoint": f"{login}/oauth2/v2.0/token", "issuer": login}
+    given = [(200, {"access_token": name, "expires_in": 3600, "token_type": "Bearer"}) for name in ("at-1", "sp-1")]
+    far = FarSide({"/t/v2.0/.well-known/openid-configuration": (200, found), "/t/oauth2/v2.0/token": list(given)})
+    return Auth(Credentials(world=machine.world._replace(http=far)))
+
+
+@both
+def test_what_goes_beside_a_token_is_on_every_request(machine: Machine, send: Send) -> None:
+    seen: list[httpx.Headers] = []
+
+    def workspace(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers)
+        return httpx.Response(200)
+
+    send(as_an_azure_principal(machine, HOST), workspace, "GET", f"{HOST}/api")
+    assert seen[0]["Authorization"] == "Bearer at-1"
+    assert seen[0]["X-Databricks-Azure-SP-Management-Token"] == "sp-1"
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_a_redirect_does_not_take_it_to_another_host(machine: Machine, in_a_loop: bool) -> None:
+    """Over real sockets, because httpx keeps these headers when it follows a redirect."""
+    with ByteServer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as stranger:
+        elsewhere = stranger.url.replace("127.0.0.1", "localhost")
+        answer = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        with ByteServer(answer.encode()) as ours:
+            auth = as_an_azure_principal(machine, ours.url)
+
+            async def go() -> None:
+                async with httpx.AsyncClient(auth=auth, follow_redirects=True, trust_env=False) as client:
+                    await client.get(ours.url)
+
+            with pytest.raises(Refused, match="a redirect leads to localhost"):
+                if in_a_loop:
+                    asyncio.run(go())
+                else:
+                    with httpx.Client(auth=auth, follow_redirects=True, trust_env=False) as client:
+                        client.get(ours.url)
+        assert b"sp-1" in ours.requests[0]
+        assert not [request for request in stranger.requests if b"sp-1" in request]
