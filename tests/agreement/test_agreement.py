@@ -25,7 +25,7 @@ NUMBERS = range(int(os.environ.get("DBX_AUTH_AGREEMENT_STATES", STATES)))
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("chunk", range(CHUNKS), ids=lambda chunk: f"seed {SEED}, part {chunk}")
 def test_the_same_identity_or_a_reason(bench: Bench, chunk: int) -> None:
     wrong = []
     for number in NUMBERS[chunk::CHUNKS]:
