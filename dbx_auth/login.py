@@ -276,6 +276,13 @@ def in_workspace(key: Key, workspace_id: str) -> Key:
     return key._replace(fields={**key.fields, "workspace_id": workspace_id}, token=replace(key.token, extra=extra))
 
 
+def rehearse(world: World) -> None:
+    """Raise what `save` would raise: ConfigError when auth.json is damaged, or cannot be written."""
+    file = AuthJson(world)
+    file.read()
+    file.rehearse()
+
+
 def save(key: Key, world: World) -> None:
     """Keep the credential as the last login."""
     AuthJson(world).login(key.fields)

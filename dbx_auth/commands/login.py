@@ -53,6 +53,7 @@ def login(
     dbx-auth login https://adb-1.2.azuredatabricks.net
     dbx-auth login --with-token < token.txt
     printf '%s\\n' ID SECRET | dbx-auth login --method m2m
+    dbx-auth login --method browser    without a host: find it in the browser
     """
     method = _given_method(method, with_token, client_id)
     shared_as, flags = _shared_as(flags, share, world)
@@ -63,7 +64,8 @@ def login(
         return
     method = method or _ask_method(profile, share, world)
     _check_wishes(method, share, scopes, group_id)
-    if share and profile.host:  # before a person is sent to the browser, not after
+    logins.rehearse(world)  # what cannot be kept is told before a person is sent to the browser, not after
+    if share and profile.host:
         sharing.rehearse(shared_as or _name_for(profile.host, profile, world), profile.host, world)
     browser = Browser(tell, timeout, not no_browser)
     if method == "pat":

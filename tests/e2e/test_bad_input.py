@@ -111,6 +111,12 @@ def test_a_login_does_not_overwrite_a_damaged_store(machine: Machine, sandbox: S
     assert machine.files() == before
 
 
+def test_nobody_is_sent_to_the_browser_for_a_login_that_cannot_be_kept(machine: Machine, sandbox: Sandbox) -> None:
+    machine.write(machine.auth_json, HALF)
+    check(machine.run("login", sandbox.url, "--method", "browser", "--timeout", "1"), 5, "auth.json")
+    assert machine.browsed == [] and [r for r in sandbox.log if r.method == "POST"] == []
+
+
 @pytest.mark.parametrize("version", [2, 0, "1", None])
 def test_a_cache_of_another_version_is_left_alone(machine: Machine, version: object) -> None:
     machine.write(machine.cli_cache, json.dumps({"version": version, "tokens": {HOST: {"access_token": "x"}}}))
