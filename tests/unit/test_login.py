@@ -683,3 +683,75 @@ def test_waiting_for_an_answer_times_out_as_asked() -> None:
     answers: queue.Queue[Callback] = queue.Queue()
     with pytest.raises(LoginRequired, match="in 0 s"):
         login._wait(answers, 0.01, True, World({}, "/nowhere"))
+
+
+# ---- without a host --------------------------------------------------------------------------------------------------
+
+
+def find_out(machine: Machine, far: FarSide, issuer: str) -> Key:
+    """Log in with no host, where the browser comes back from `issuer`."""
+
+    def go(url: str) -> None:
+        assert url.startswith("https://login.databricks.com/?destination_url=")
+        destination = parse_qs(urlsplit(url).query)["destination_url"][0]
+        assert destination.startswith("/oidc/v1/authorize?")
+        query = asked(destination)
+        httpx.get(query["redirect_uri"], params={"state": query["state"], "code": "c", "iss": issuer}, trust_env=False)
+
+    person = Person(machine, go, http=far)
+    try:
+        return login.with_discovery(Grant(""), person.world, Browser(person.shown.append, timeout=20))
+    finally:
+        for thread in person.threads:
+            thread.join(20)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "host", "account_id", "token_endpoint"),
+    [
+        (f"{HOST}/oidc", HOST, "", f"{HOST}/oidc/v1/token"),
+        (f"{HOST}/oidc/", HOST, "", f"{HOST}/oidc/v1/token"),
+        (
+            "https://acme.databricks.com/oidc/accounts/acc",
+            "https://acme.databricks.com",
+            "acc",
+            "https://acme.databricks.com/oidc/accounts/acc/v1/token",
+        ),
+    ],
+)
+def test_the_answer_says_which_host_it_is(
+    machine: Machine, issuer: str, host: str, account_id: str, token_endpoint: str
+) -> None:
+    introspected = {"principal_context": {"authentication_scope": {"workspace_id": 77}}}
+    path = urlsplit(token_endpoint).path
+    far = FarSide({path: (200, GIVEN), "/api/2.0/tokens/introspect": (200, introspected)})
+    key = find_out(machine, far, issuer)
+    assert (key.fields["host"], key.token.host, key.fields.get("account_id", "")) == (host, host, account_id)
+    assert key.fields.get("workspace_id") == ("77" if account_id else None)
+    assert [asked.url for asked in far.asked if asked.method == "POST"] == [token_endpoint]
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "",
+        "https://evil.example/oidc",
+        "https://evil-databricks.com/oidc",
+        "https://databricks.com.evil.example/oidc",
+        "https://user@dev.cloud.databricks.com/oidc",
+        "http://dev.cloud.databricks.com/oidc",
+        "https://dev.cloud.databricks.com/driver-proxy/o/1/2/oidc",
+        "https://dev.cloud.databricks.com/oidc/../driver-proxy",
+        "https://dev.cloud.databricks.com",
+        "https://dev.cloud.databricks.com/oidc?x=1",
+        "https://dev.cloud.databricks.com/oidc#x",
+        "//dev.cloud.databricks.com/oidc",
+        "https://[::1/oidc",
+        "http://127.0.0.1:1/oidc",
+    ],
+)
+def test_no_code_goes_to_an_issuer_that_is_not_a_workspace_of_databricks(machine: Machine, issuer: str) -> None:
+    far = FarSide({"/nowhere": (200, {})})
+    with pytest.raises(Refused, match="the code was not used"):
+        find_out(machine, far, issuer)
+    assert far.asked == []

@@ -790,3 +790,35 @@ def test_a_stored_principal_brings_the_account_it_was_given_with(machine: Machin
     machine.write(machine.auth_json, {"databricks:x": principal})
     assert load(machine.world, Flags(host=host)).value("account_id") == "acc"
     assert load(machine.world, Flags(host=host, account_id="mine")).value("account_id") == "mine"
+
+
+# ---- what a login keeps beside its host ------------------------------------------------------------------------------
+
+
+def test_a_login_brings_its_workspace_and_its_group_and_no_profile_gets_them(machine: Machine) -> None:
+    entry = {"type": "oauth", "access": "a", "host": HOST, "workspace_id": "77", "group_id": "8"}
+    machine.write(machine.auth_json, {"databricks": entry})
+    machine.write(machine.config, f"[DEV]\nhost = {HOST}\n")
+    for flags in (Flags(), Flags(host=HOST)):
+        found = load(machine.world, flags)
+        assert {n: found.settings[n].origin for n in ("workspace_id", "group_id")} == dict.fromkeys(
+            ("workspace_id", "group_id"), STORED
+        )
+    assert set(load(machine.world, Flags("DEV")).settings) == {"host"}
+    assert set(load(machine.world, Flags(host=OTHER)).settings) == {"host"}
+
+
+def test_a_principal_brings_the_rights_it_was_kept_with(machine: Machine) -> None:
+    entry = {
+        "type": "m2m",
+        "client_id": "i",
+        "client_secret": "s",
+        "host": HOST,
+        "group_id": "8",
+        "scopes": "sql files",
+    }
+    machine.write(machine.auth_json, {"databricks": entry})
+    found = load(machine.world, Flags(host=HOST))
+    assert (found.value("client_id"), found.value("group_id"), found.scopes) == ("i", "8", ("sql", "files"))
+    machine.env["DATABRICKS_CLIENT_ID"] = "another"
+    assert load(machine.world, Flags(host=HOST)).value("scopes") == "", "they belong to the principal that is kept"
