@@ -87,7 +87,13 @@ def _cli_token(profile: str, host: str, account: str, env: Mapping[str, str]) ->
         return Done(1, err=f'Error: profile "{key}" uses M2M authentication\n')
     cache = home / ".databricks" / "token-cache.json"
     tokens = json.loads(cache.read_text())["tokens"] if cache.exists() else {}
-    return _fresh(tokens[key]) if key in tokens else Done(1, err=f"Error: cache: {MISS}\n")
+    if key not in tokens:
+        return Done(1, err=f"Error: cache: {MISS}\n")
+    place = _bare(named.get("host", host))
+    if place.startswith("accounts.") and not (named.get("account_id") or account):
+        if datetime.fromisoformat(tokens[key]["expiry"]) < datetime.now(UTC):
+            return Done(1, err="Error: account ID is required\n")  # without it nobody knows where to renew the token
+    return _fresh(tokens[key])
 
 
 def _is_for(settings: Mapping[str, str], host: str) -> bool:
