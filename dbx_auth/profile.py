@@ -266,8 +266,8 @@ def _section(world: World, flags: Flags, given: Mapping[str, Setting]) -> tuple[
     if entry := AuthJson(world).default():
         if entry.profile and not no_file:
             return entry.profile, _named(world, entry.profile, must_exist=True), True
-        stored = {name: entry.text(name) for name in ("account_id", "workspace_id", "group_id", "auth_type")}
-        stored["host"] = entry.host
+        kept = ("account_id", "workspace_id", "group_id", "auth_type")
+        stored = {"host": entry.host, **{name: entry.text(name) for name in kept}}
         return "", {n: Setting(n, v, STORED) for n, v in stored.items() if v}, True
     if no_file:
         return "", {}, False
