@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from . import hosts
 from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unreachable
 from .profile import Profile
-from .store import CLI_CLIENT_ID, Grant
+from .store import CLI_CLIENT_ID, Grant, as_text
 from .tokens import is_one_word
 from .world import Response, World, masked, one_line
 
@@ -87,9 +87,9 @@ def discover(wanted: Grant, world: World) -> Endpoints:
     metadata: dict[str, Any] = {}
     if not (hosts.is_account(host) or wanted.discovery_url):
         metadata = _document(f"{host}/.well-known/databricks-config", deadline, world)
-    account_id = wanted.account_id or _text(metadata.get("account_id"))
+    account_id = wanted.account_id or as_text(metadata.get("account_id"))
     root = _root_by_rule(host, account_id)
-    if (named := _text(metadata.get("oidc_endpoint"))) and (account_id or "{account_id}" not in named):
+    if (named := as_text(metadata.get("oidc_endpoint"))) and (account_id or "{account_id}" not in named):
         root = _trusted(host, named.replace("{account_id}", account_id).rstrip("/"))
     place = _trusted(host, wanted.discovery_url) if wanted.discovery_url else f"{root}{_DOCUMENT}"
     document = _document(place, deadline, world)
@@ -104,14 +104,14 @@ def discover(wanted: Grant, world: World) -> Endpoints:
         )
 
     def endpoint(name: str, fallback: str) -> str:
-        value = _text(document.get(name))
+        value = as_text(document.get(name))
         return _trusted(host, value) if value else f"{root}/v1/{fallback}"
 
     token = endpoint("token_endpoint", "token")
     return Endpoints(
         authorization=endpoint("authorization_endpoint", "authorize"),
         token=token,
-        issuer=_text(document.get("issuer")),
+        issuer=as_text(document.get("issuer")),
         names_itself=document.get("authorization_response_iss_parameter_supported") is True,
         audience=_audience(host, account_id, metadata) or token,
         account_id=account_id,
@@ -122,14 +122,10 @@ def discover(wanted: Grant, world: World) -> Endpoints:
 def _audience(host: str, account_id: str, metadata: Mapping[str, Any]) -> str:
     """What the host wants ID tokens to be for, where that is not its token endpoint."""
     named = metadata.get("token_federation_default_oidc_audiences")
-    if isinstance(named, list) and named and _text(named[0]):
-        return _text(named[0])
+    if isinstance(named, list) and named and as_text(named[0]):
+        return as_text(named[0])
     for_accounts = hosts.is_account(host) or (metadata and not metadata.get("workspace_id"))
     return account_id if for_accounts else ""
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _root_by_rule(host: str, account_id: str) -> str:

@@ -66,16 +66,16 @@ class Entry(NamedTuple):
 
     @property
     def account_id(self) -> str:
-        return _text(self.fields.get("account_id"))
+        return as_text(self.fields.get("account_id"))
 
     @property
     def profile(self) -> str:
         """The profile that this entry points to, if it is of that type."""
-        return _text(self.fields.get("profile")) if self.type == "profile" else ""
+        return as_text(self.fields.get("profile")) if self.type == "profile" else ""
 
     def text(self, name: str) -> str:
         """A field that should be text, or an empty string."""
-        return _text(self.fields.get(name))
+        return as_text(self.fields.get(name))
 
 
 class Slot(Protocol):
@@ -247,10 +247,10 @@ def _entry(key: str, value: object) -> Entry | None:
     if not (key == AuthJson.DEFAULT or key.startswith(AuthJson.DEFAULT + ":")) or not isinstance(value, dict):
         return None
     try:
-        host = hosts.canonical(_text(value.get("host"))).url
+        host = hosts.canonical(as_text(value.get("host"))).url
     except ConfigError:
         return None
-    return Entry(key, _text(value.get("type")), host, value)
+    return Entry(key, as_text(value.get("type")), host, value)
 
 
 class OwnSlot:
@@ -299,7 +299,7 @@ class OwnSlot:
 
 def _scopes(entry: Entry) -> tuple[str, ...]:
     scopes = entry.fields.get("scopes")
-    return tuple(map(str, scopes)) if isinstance(scopes, list) else tuple(_text(scopes).split())
+    return tuple(map(str, scopes)) if isinstance(scopes, list) else tuple(as_text(scopes).split())
 
 
 def grant_fields(grant: Grant) -> dict[str, Any]:
@@ -353,15 +353,17 @@ def cli_key(host: str, account_id: str) -> str:
     return f"{host}/oidc/accounts/{account_id}" if hosts.is_account(host) and account_id else host
 
 
-def storage_mode(world: World) -> str:
+def storage_mode(world: World, sections: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """Where the CLI was told to keep logins: `plaintext`, `secure` (the system's keyring), or nothing at all.
 
-    The environment is asked before the profile file. Raises ConfigError naming the one that says anything else.
+    The environment is asked before the profile file, whose `sections` whoever has read it may hand over. Raises
+    ConfigError naming the one that says anything else.
     """
     said, origin = world.env.get("DATABRICKS_AUTH_STORAGE", "").strip(), "DATABRICKS_AUTH_STORAGE"
     if not said:
         try:
-            said = profiles.read(world).get("__settings__", {}).get("auth_storage", "").strip()
+            sections = profiles.read(world) if sections is None else sections
+            said = sections.get("__settings__", {}).get("auth_storage", "").strip()
         except ConfigError as error:  # whoever needs the file says so
             world.note(f"auth_storage: {error}")
         origin = f"auth_storage in [__settings__] of {world.shorten(world.config_file)}"
@@ -407,8 +409,8 @@ def cli_grant(wanted: Grant, entry: Mapping[str, Any]) -> Grant:
     """A grant as the CLI keeps it; for whom it is does not stand in it."""
     return replace(
         wanted,
-        access=_text(entry.get("access_token")),
-        refresh=_text(entry.get("refresh_token")),
+        access=as_text(entry.get("access_token")),
+        refresh=as_text(entry.get("refresh_token")),
         expires_at=_expiry(entry.get("expiry")),
     )
 
@@ -423,7 +425,8 @@ def cli_fields(grant: Grant) -> dict[str, str]:
     }
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """The value if it is text, else an empty string: files and servers hold all kinds of things."""
     return value if isinstance(value, str) else ""
 
 

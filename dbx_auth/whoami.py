@@ -75,7 +75,7 @@ def _no_entry(answer: Response, token: Token) -> AuthError:
             hint=f"check the host; where it serves several workspaces: dbx-auth login '{token.host}?o=<workspace id>'",
         )
     text = f"{token.host} does not accept the token of {token.origin}: it answered {answer.status}"
-    if answer.status == 429 or answer.status >= 500:
+    if answer.busy:
         return Temporary(text, hint="try again in a while")
     if answer.status in (401, 403):
         return Refused(text, hint=f"dbx-auth login {token.host} --force")

@@ -38,7 +38,7 @@ class Response(NamedTuple):
     @property
     def busy(self) -> bool:
         """Whether asking again in a while may help (RFC 9110, 15.6; RFC 6585, 4)."""
-        return self.status in (408, 429) or self.status >= 500
+        return is_busy(self.status)
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; raises Refused when it is anything else (HTML of a login page, say)."""
@@ -55,6 +55,10 @@ class Response(NamedTuple):
             f"{self.url} answered {self.status} with {what}",
             hint="check that the host is a Databricks workspace: dbx-auth status --offline",
         )
+
+
+def is_busy(status: int) -> bool:
+    return status in (408, 429) or status >= 500
 
 
 class Http:

@@ -7,7 +7,7 @@ from dbx_auth import aadsts, entra
 from dbx_auth.errors import AuthError, ConfigError, Refused, Temporary
 from dbx_auth.profile import Profile
 from dbx_auth.tokens import Token
-from dbx_auth.world import World
+from dbx_auth.world import World, is_busy
 
 from . import Keeper
 
@@ -34,7 +34,7 @@ def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
     credential = _credential(profile, world, lambda answer: statuses.append(answer.http_response.status_code))
 
     def explain(said: str) -> AuthError:
-        if statuses and (statuses[-1] == 429 or statuses[-1] >= 500):
+        if statuses and is_busy(statuses[-1]):
             return Temporary(f"Azure answered {statuses[-1]}", hint="try again in a while")
         if "AADSTS" in said:
             return aadsts.refusal("", said)

@@ -26,25 +26,27 @@ def slots(profile: Profile, world: World) -> Iterator[Slot]:
     """
     wanted = oauth.blank(profile)
     yield OwnSlot(AuthJson(world), wanted)
-    mode = storage_mode(world)
+    sections = _sections(world)
+    names = _names(profile, sections)
+    mode = storage_mode(world, sections)
     if mode != "secure":
         cache = CliCache(world)
         tokens = cache.tokens()
-        if name := _only(tokens.keys() & _names(profile, world), profile):
+        if name := _only(tokens.keys() & names, profile):
             yield CliSlot(cache, name, wanted)
         if not wanted.group_id:  # a login under a host is nobody's in particular
             for key in _host_keys(wanted):
                 yield CliSlot(cache, key, wanted)
     if mode != "plaintext":
-        yield from _in_keyring(profile, mode, wanted, world)
+        yield from _in_keyring(names, profile, mode, wanted, world)
 
 
-def _in_keyring(profile: Profile, mode: str, wanted: Grant, world: World) -> Iterator[Slot]:
+def _in_keyring(names: set[str], profile: Profile, mode: str, wanted: Grant, world: World) -> Iterator[Slot]:
     from dbx_auth import keyrings
 
     if keyrings.is_there(world):
         try:
-            found = [name for name in _names(profile, world) if keyrings.get(name, world)]
+            found = [name for name in names if keyrings.get(name, world)]
         except keyrings.NoKeyring:
             if mode:  # somebody said that there is one
                 raise
@@ -53,18 +55,22 @@ def _in_keyring(profile: Profile, mode: str, wanted: Grant, world: World) -> Ite
             yield keyrings.KeyringSlot(world, name, wanted)
 
 
-def _names(profile: Profile, world: World) -> set[str]:
+def _sections(world: World) -> dict[str, dict[str, str]]:
+    """The profile file; where it cannot be read, a login under the host may still do."""
+    try:
+        return profiles.read(world)
+    except ConfigError as error:
+        world.note(f"databricks-cli: {error}")
+        return {}
+
+
+def _names(profile: Profile, sections: dict[str, dict[str, str]]) -> set[str]:
     """The profiles whose logins may serve: the one in use, or without one all of this host, as the CLI goes about it.
 
     A profile's name is a key for its own host only: where another setting says another host, the login stays put.
     """
-    try:
-        sections = profiles.read(world)
-    except ConfigError as error:
-        world.note(f"databricks-cli: {error}")
-        return set()
-    of_host = {name for name in sections if profiles.host_of(sections[name]) == profile.host}
-    return of_host & {profile.name} if profile.name else of_host
+    asked = sections.keys() & {profile.name} if profile.name else sections.keys()
+    return {name for name in asked if profiles.host_of(sections[name]) == profile.host}
 
 
 def _only(found: Iterable[str], profile: Profile) -> str:
