@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from . import catalogue
 from .catalogue import Cost
 from .errors import AuthError, LoginRequired, Refused, Temporary
-from .world import MEBIBYTE, Response, World, one_line
+from .world import MEBIBYTE, Response, World, is_busy, one_line
 
 KEPT = 300.0
 """Seconds a list is used again before the workspace is asked anew."""
@@ -192,7 +192,7 @@ def _refusal(host: str, status: int) -> AuthError:
     text = f"{host} did not list its models: {status}"
     if status == 401:
         return LoginRequired(text, hint=f"dbx-auth login {host}")
-    if status == 429 or status >= 500:
+    if is_busy(status):
         return Temporary(text, hint="try again in a while")
     if status == 403:
         return Refused(text, hint=f"see who you are there, and ask an admin to let you in: dbx-auth status {host}")
