@@ -18,7 +18,7 @@ import click
 from . import __version__, output
 from .errors import AuthError, Refused, UsageError
 from .profile import Flags
-from .world import World, tell
+from .world import Ended, World, end_in_order, tell
 
 VERBS = {
     "login": "Log in, and keep the credential.",
@@ -27,6 +27,8 @@ VERBS = {
     "models": "List the models that the workspace serves.",
     "logout": "Forget our login for a host, or all of them.",
     "profiles": "List the profiles of .databrickscfg.",
+    "config": "Show and change our own settings.",
+    "doctor": "Look for what is wrong on this machine, and say what to do.",
     "completion": "Print the completion script of a shell.",
     "sandbox": "Serve an emulated workspace on loopback.",
 }
@@ -36,7 +38,7 @@ Exit codes:
   0  ok                            4  a person must log in
   1  refused or failed             5  a file or setting is unusable
   2  wrong usage                   6  temporary: trying again may help
-  130, 143  interrupted
+  129, 130, 143  interrupted
 \b
 Start with:
   dbx-auth login https://<your workspace>
@@ -65,10 +67,10 @@ class Verbs(click.Group):
 @click.option("-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.")
 @click.option("--host", metavar="URL", help="Workspace, such as https://adb-1.2.azuredatabricks.net.")
 @click.option("--account-id", metavar="ID", help="Databricks account.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is tried, and why.")
+@click.option("-v", "--verbose", count=True, help="Tell on stderr what is tried, and why; -vv each request and file.")
 @click.version_option(__version__, message="dbx-auth %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, profile: str | None, host: str | None, account_id: str | None, verbose: bool) -> None:
+def cli(ctx: click.Context, profile: str | None, host: str | None, account_id: str | None, verbose: int) -> None:
     """A fresh Databricks token for every program on this machine."""
     ctx.obj = ctx.obj or World.terminal(verbose=verbose)
     ctx.meta["flags"] = Flags(profile or "", host or "", account_id or "")
@@ -89,10 +91,15 @@ def run(argv: Sequence[str], world: World | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         tell("dbx-auth: interrupted")
         return 130
+    except Ended as signal:
+        tell("dbx-auth: interrupted")
+        return 128 + signal.number
     except BrokenPipeError:
         return 1  # the reader has gone, and with it everybody who could be told
     except OSError as error:
         why = error.strerror or str(error)
+        if error.filename:
+            return _tell(Refused(f"{error.filename} cannot be used: {why}", hint="dbx-auth doctor"), argv)
         return _tell(Refused(f"cannot write the output: {why}", hint="look where stdout goes"), argv)
     except Exception as error:
         return _tell(_bug(error), argv)
@@ -132,6 +139,7 @@ def main() -> NoReturn:
         sys.stdout = open(os.devnull, encoding="utf-8")  # to read from, so that writing a token to it is an error
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot spell is no reason to fail
+    end_in_order()
     code = run(sys.argv[1:])
     with contextlib.suppress(OSError, AttributeError):
         sys.stdout.flush()

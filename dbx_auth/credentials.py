@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable
 
 from . import profile as profiles, resolve
 from .errors import ConfigError
-from .tokens import AIM, FLOOR, Token
+from .tokens import AIM, FLOOR, Demand, Token
 from .world import World
+
+_all: weakref.WeakSet[Credentials] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Another thread may have held these when this process was forked, and here it will never let go."""
+    for credentials in list(_all):
+        credentials._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Credentials:
     """The credentials that `dbx-auth` would use for this profile and host.
 
     `min_ttl` is how many seconds of life a token has left when it is handed out; the default is what we aim for,
-    any other is a promise. Safe to share between threads: however many ask, one renews.
+    any other is a promise. Safe to share between threads and with forked children: however many ask, one renews.
     """
 
     def __init__(
@@ -26,6 +40,7 @@ class Credentials:
         self._world = world or World.system()
         self._lock = threading.Lock()
         self._held: Token | None = None
+        _all.add(self)
 
     @property
     def host(self) -> str:
@@ -45,7 +60,7 @@ class Credentials:
             held = self._held
             if held and held.value != rejected and held.life(self._world.now()) >= max(self._min_ttl, FLOOR):
                 return held  # spares the files; a token that another process renewed meanwhile does not end this one
-            demand = resolve.Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
+            demand = Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
             self._held = resolve.token(profiles.load(self._world, self._flags), self._world, demand)
             return self._held
 

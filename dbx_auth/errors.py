@@ -7,7 +7,8 @@
     │   └── NotConfigured                            every source was asked; carries the attempts
     ├── ConfigError              5  CONFIG           a file or setting is unusable
     └── Temporary                6  TEMPORARY        network, lock, 429 or 5xx: retrying may help
-        └── Unreachable                              nobody answers at that address
+        ├── Unreachable                              nobody answers at that address: nothing was sent
+        └── InDoubt                                  it was sent, and what became of it is not known
 
 `Unavailable` stands apart: a source raises it to say "not me, ask the next", and it never leaves `resolve`.
 Messages are lower-case, have no final period, and never hold a secret.
@@ -31,15 +32,19 @@ class Attempt(NamedTuple):
 
 
 class AuthError(Exception):
-    """Something said no. `hint` is what to type or to look at next: a command or a setting that can be pasted."""
+    """Something said no. `hint` is what to type or to look at next: a command or a setting that can be pasted.
+
+    `retry_after` is how many seconds the server wants to be left alone, where it said so.
+    """
 
     exit_code = 1
     error_code = "REFUSED"
     retryable = False
 
-    def __init__(self, message: str, *, hint: str) -> None:
+    def __init__(self, message: str, *, hint: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        self.retry_after = retry_after
 
 
 class Refused(AuthError):
@@ -85,6 +90,10 @@ class Temporary(AuthError):
 
 class Unreachable(Temporary):
     """Nobody answers at that address: the name is unknown, the way is closed, or nothing listens."""
+
+
+class InDoubt(Temporary):
+    """The request went out and no whole answer came: whether the server acted on it is not known."""
 
 
 class Unavailable(Exception):

@@ -52,7 +52,9 @@ def canonical(text: str) -> Host:
         raise ConfigError(f"the host holds white space or a control character: {text!r}", hint=wanted)
     match = _URL.fullmatch(text.strip().lower())
     if match is None or not _can_exist(match["name"], match["port"] or ""):
-        raise ConfigError(f"this is not a host: {text!r}", hint=wanted)
+        # A token that somebody took for the host is not repeated either.
+        secret = len(text) > 100 or ("." not in text and len(text) > 20) or text.lower().startswith("eyj")
+        raise ConfigError(f"this is not a host: {f'{len(text)} characters' if secret else repr(text)}", hint=wanted)
     scheme, name = match["scheme"] or "https", match["name"] + (match["port"] or "")
     if scheme != "https" and not (scheme == "http" and is_loopback(f"http://{name}")):
         raise ConfigError(f"the host must use https: {scheme}://{name}", hint=f"use https://{name}")

@@ -15,11 +15,13 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import ConfigError, Temporary
-from .store import PLAINTEXT, CliCache, CliSlot, Grant, storage_mode
+from .store import PLAINTEXT, CliCache, CliSlot, Grant, cli_grant, keyring_lock, storage_mode
 from .world import World, run_program
 
 if TYPE_CHECKING:
     import secretstorage
+
+    from .files import Draft
 
 SERVICE = "databricks-cli"
 """What the CLI calls itself in a keyring; the account beside it is the key that it has for the login."""
@@ -46,19 +48,34 @@ def get(account: str, world: World) -> str | None:
     Raises Temporary when it does not answer in time, NoKeyring where there is none, ConfigError when it is locked.
     """
     backend = _backend(world)
-    return _in_time("read", lambda: backend.get(account))
+    world.detail(f"reading {NAME} [{account}]")
+    return in_time("read", lambda: backend.get(account))
 
 
 def put(account: str, secret: str, world: World) -> None:
     """Keep `secret` for this account, in place of what was there. Raises as `get`, ConfigError also when too large."""
     backend = _backend(world)
-    _in_time("written", lambda: backend.put(account, secret))
+    world.detail(f"writing {NAME} [{account}]")
+    in_time("written", lambda: backend.put(account, secret))
 
 
 def remove(account: str, world: World) -> bool:
     """Forget what is kept for this account; False where that is nothing. Raises as `get`."""
     backend = _backend(world)
-    return _in_time("written", lambda: backend.remove(account))
+    world.detail(f"forgetting {NAME} [{account}]")
+    return in_time("written", lambda: backend.remove(account))
+
+
+def removed(account: str, wanted: Grant, world: World) -> Grant | None:
+    """Forget the login of this account and return it, as far as it can be read; None where there is none."""
+    secret = get(account, world)
+    if secret is None or not remove(account, world):
+        return None
+    try:
+        token = json.loads(secret)["token"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        token = None
+    return cli_grant(wanted, token if isinstance(token, dict) else {})
 
 
 def is_there(world: World) -> bool:
@@ -103,10 +120,19 @@ class KeyringSlot(CliSlot):
     """A grant that the CLI keeps in the keyring, under the name of a profile or under a host."""
 
     def __init__(self, world: World, account: str, wanted: Grant) -> None:
-        super().__init__(_Vault(world, account), account, wanted)
+        self._item = _Item(world, account)
+        super().__init__(self._item, account, wanted)
+        self.joined = self._both_locks
+
+    @contextmanager
+    def _both_locks(self, wait: float) -> Iterator[None]:
+        end = self._item.world.monotonic() + wait
+        with keyring_lock(self._item, self._wanted.host).held(wait=wait):
+            with self._item.locked(end - self._item.world.monotonic()):
+                yield
 
 
-class _Vault(CliCache):
+class _Item(CliCache):
     """One account of the keyring, read and written like a cache file that holds this one login.
 
     The lock is the file's: the CLI takes the same one for both.
@@ -132,11 +158,13 @@ class _Vault(CliCache):
             )
         return {"version": self.VERSION, "tokens": {self.account: value["token"]}, "around": value}
 
-    def write(self, value: Mapping[str, Any]) -> None:
+    def write(self, value: Mapping[str, Any], room: Draft | None = None) -> None:
         put(self.account, envelope(value["tokens"][self.account], value.get("around")), self.world)
 
-    def rehearse(self) -> None:
+    @contextmanager
+    def room(self) -> Iterator[Draft | None]:
         probe(self.world, get(self.account, self.world) or PROBE)
+        yield None
 
 
 class _Backend(Protocol):
@@ -157,7 +185,7 @@ def _backend(world: World) -> _Backend:
     return _SecretService(world)
 
 
-def _in_time(done: str, work: Callable[[], Answer]) -> Answer:
+def in_time(done: str, work: Callable[[], Answer]) -> Answer:
     """What `work` answers within LIMIT. It runs in a daemon thread, which never keeps the process from its end."""
     import threading
 

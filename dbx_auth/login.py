@@ -278,9 +278,7 @@ def in_workspace(key: Key, workspace_id: str) -> Key:
 
 def rehearse(world: World) -> None:
     """Raise what `save` would raise: ConfigError when auth.json is damaged, or cannot be written."""
-    file = AuthJson(world)
-    file.read()
-    file.rehearse()
+    AuthJson(world).rehearse()
 
 
 def save(key: Key, world: World) -> None:

@@ -337,7 +337,7 @@ def _restored(kept: Mapping[str, Any]) -> _Row:
 
 def _remember(path: str, host: str, now: float, rows: list[_Row], world: World) -> None:
     """Keep a list for the next process; where that cannot be done, the next one asks again."""
-    from .store import write_private
+    from .files import write_private
 
     document = {"host": host, "fetched_at": now, "rows": [row._asdict() for row in rows]}
     try:

@@ -5,12 +5,12 @@ Building a request and reading an answer are pure; `world.http` is the one thing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import hosts
-from .errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unreachable
+from .errors import AuthError, ConfigError, InDoubt, LoginRequired, Refused, Temporary, Unreachable
 from .profile import Profile
 from .store import CLI_CLIENT_ID, Grant, as_text
 from .tokens import is_one_word
@@ -20,7 +20,10 @@ DISCOVERY_BUDGET = 5.0
 """Seconds for finding the endpoints, all requests together."""
 
 TOKEN_BUDGET = 30.0
-"""Seconds for one request at the token endpoint."""
+"""Seconds for one thing that is asked of the token endpoint, all tries together."""
+
+PAUSES = (0.5, 1.0, 2.0)
+"""Seconds before the tries after the first, where nobody could be reached or the server has too much to do."""
 
 UNSTATED_LIFE = 3600.0
 """Seconds a token lives when its server does not say; Databricks access tokens live an hour."""
@@ -32,6 +35,7 @@ JWT = "urn:ietf:params:oauth:token-type:jwt"
 PERSONAL_ACCESS_TOKEN = "urn:databricks:params:oauth:token-type:personal-access-token"
 
 _WANTS_A_PERSON = ("invalid_grant", "interaction_required", "login_required", "consent_required")
+_PASSES = ("server_error", "temporarily_unavailable", "internal_failure")
 _DOCUMENT = "/.well-known/oauth-authorization-server"
 _LOOK = "check the host: dbx-auth status --offline"
 
@@ -157,21 +161,28 @@ def _trusted(host: str, url: str) -> str:
     return url
 
 
-def refresh(grant: Grant, world: World) -> Grant:
-    """Trade the refresh token for a new access token (RFC 6749, 6).
+def renewal(grant: Grant, world: World) -> Callable[[Grant, float], Grant]:
+    """Find out where a login of this host is renewed; what is returned renews one, within so many seconds."""
+    endpoints = discover(grant, world)
+    return lambda held, budget: refresh(held, endpoints, world, budget)
+
+
+def refresh(grant: Grant, endpoints: Endpoints, world: World, budget: float = TOKEN_BUDGET) -> Grant:
+    """Trade the refresh token for a new access token (RFC 6749, 6), within `budget` seconds.
 
     The old refresh token is kept when the answer has no new one. Raises LoginRequired when the server no longer
-    takes it, Temporary when it may later.
+    takes it, Temporary when it may later, InDoubt when it may have been spent.
     """
-    endpoints = discover(grant, world)
     form = {"grant_type": "refresh_token", "refresh_token": grant.refresh, "client_id": grant.client_id}
     form |= _group(grant)
     if grant.authority:
         form["scope"] = " ".join(grant.scopes)
     try:
-        return _granted(_post(endpoints.token, form, world, "refreshing the login", secrets=(grant.refresh,)), grant)
+        secrets = (grant.refresh,)
+        answer = _post(endpoints.token, form, world, "refreshing the login", secrets=secrets, budget=budget, once=True)
     except LoginRequired as error:
         raise LoginRequired(str(error), hint=f"dbx-auth login {grant.host}") from error
+    return _granted(answer, grant)
 
 
 def _group(wanted: Grant) -> dict[str, str]:
@@ -266,19 +277,71 @@ def _post(
     *,
     secrets: tuple[str, ...],
     headers: Mapping[str, str] | None = None,
+    budget: float = TOKEN_BUDGET,
+    once: bool = False,
 ) -> Answer:
-    """Ask the token endpoint; raises what its refusal means, with none of the `secrets` in it that we sent."""
-    sent = world.now()
-    with world.waiting(what, TOKEN_BUDGET):
-        response = world.http("POST", url, form=form, headers=headers, budget=TOKEN_BUDGET)
-    body = response.object() if response.ok else {}
-    if not response.ok or body.get("error"):
-        raise refusal(response, secrets)
-    return Answer(url, body, sent)
+    """Ask the token endpoint; raises what its refusal means, with none of the `secrets` in it that we sent.
+
+    A request that reached nobody, or was turned away at the door (429, 503), is sent again while there is time. What
+    we send may be good for `once`: then an answer that nobody can read is InDoubt.
+    """
+    end = world.monotonic() + budget
+    with world.waiting(what, budget):
+        for pause in (*PAUSES, None):
+            sent = world.now()
+            try:
+                response = world.http("POST", url, form=form, headers=headers, budget=end - world.monotonic())
+            except Unreachable as error:
+                failure: AuthError = error
+                wait = pause
+            else:
+                body = _object(response, once) if response.ok else {}
+                if response.ok and not body.get("error"):
+                    return Answer(url, body, sent)
+                failure = refusal(response, secrets, world.now())
+                wait = _pause_asked(response, pause, world.now())
+            if wait is None or world.monotonic() + wait >= end:
+                raise failure
+            world.note(f"once more in {wait:g} s: {failure}")
+            world.sleep(wait)
+    raise AssertionError("the last try has no pause")
 
 
-def refusal(response: Response, secrets: Iterable[str] = ()) -> AuthError:
-    """The error that a token endpoint's answer means (RFC 6749, 5.2); `secrets` that it repeats are masked."""
+def _object(response: Response, once: bool) -> dict[str, Any]:
+    try:
+        return response.object()
+    except Refused as error:
+        raise (InDoubt(str(error), hint=error.hint) if once else error) from None
+
+
+def _pause_asked(response: Response, pause: float | None, now: float) -> float | None:
+    """How long to wait before the next try; None where none is any use."""
+    if response.status not in (429, 503) or pause is None:
+        return None
+    asked = retry_after(response, now)
+    return None if asked is None and "retry-after" in response.headers else max(pause, asked or 0.0)
+
+
+def retry_after(response: Response, now: float) -> float | None:
+    """The seconds that a server wants to be left alone, None where it says nothing of use (RFC 9110, 10.2.3)."""
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
+
+    said = response.headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdigit() and len(said) < 10:
+        return float(said)
+    try:
+        when = parsedate_to_datetime(said)
+        return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def refusal(response: Response, secrets: Iterable[str] = (), now: float = 0.0) -> AuthError:
+    """The error that a token endpoint's answer means (RFC 6749, 5.2); `secrets` that it repeats are masked.
+
+    `now` (epoch seconds) is what a date to wait for is counted from.
+    """
     try:
         body = response.object()
     except Refused:
@@ -289,8 +352,11 @@ def refusal(response: Response, secrets: Iterable[str] = ()) -> AuthError:
     description = description.partition("Trace ID:")[0].rstrip(". \r\n")  # Entra ID's, which tells people nothing
     for words in filter(None, (code, description)):
         text += f": {one_line(masked(words, secrets))}"
-    if response.busy or code in ("server_error", "temporarily_unavailable"):
-        return Temporary(text, hint="try again in a while")
+    if response.busy or code in _PASSES:
+        seconds = retry_after(response, now)
+        hint = "try again in a while" if seconds is None else f"try again in {seconds:.0f} s"
+        turned_away = response.status in (429, 503) or code == "temporarily_unavailable"
+        return (Temporary if turned_away else InDoubt)(text, hint=hint, retry_after=seconds)
     if code in _WANTS_A_PERSON or "refresh token is invalid" in description.lower():
         return LoginRequired(text, hint="dbx-auth login")
     if code in ("invalid_client", "unauthorized_client"):

@@ -66,15 +66,15 @@ FORMATS: dict[str, Callable[[Token, float], str]] = {
 
 def failure(error: AuthError) -> str:
     """An error for a program to read."""
-    return json.dumps(
-        {
-            "error_code": error.error_code,
-            "message": str(error),
-            "hint": error.hint,
-            "retryable": error.retryable,
-        },
-        indent=2,
-    )
+    document: dict[str, object] = {
+        "error_code": error.error_code,
+        "message": str(error),
+        "hint": error.hint,
+        "retryable": error.retryable,
+    }
+    if error.retry_after is not None:
+        document["retry_after"] = error.retry_after
+    return json.dumps(document, indent=2)
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from . import hosts
+from . import files, hosts
 from .errors import ConfigError, Unavailable, UsageError
 from .world import World
 
@@ -348,13 +348,16 @@ def _add_stored(world: World, settings: dict[str, Setting], *, beside_profile: b
         return
     from .store import AuthJson
 
+    file = AuthJson(world)
     try:
-        entries = [e for e in AuthJson(world).entries() if e.host == settings["host"].value]
+        entries = [e for e in file.entries() if e.host == settings["host"].value]
     except ConfigError:
         return  # the source `stored` asks the same file, and tells
     principal = ("client_id", "client_secret")
     for entry in entries:
         names: tuple[str, ...] = () if beside_profile else ("workspace_id", "group_id")
+        if entry.type == "m2m" and not settings.keys() & principal:
+            entry = file.opened(entry)
         if entry.type == "m2m" and not settings.keys() & principal and all(map(entry.text, principal)):
             names = (*names, *principal, "account_id", "group_id", "scopes")
         for name in names:
@@ -364,18 +367,11 @@ def _add_stored(world: World, settings: dict[str, Setting], *, beside_profile: b
 
 def preferred_profile(world: World) -> str:
     """The profile that our own `config.toml` prefers, or an empty string."""
-    path = os.path.join(world.config_dir, "config.toml")
-    text = _text(world, path)
-    if not text:
-        return ""
-    import tomllib
+    if not text(world, os.path.join(world.config_dir, "config.toml")):
+        return ""  # as for most people, and nothing more is imported
+    from . import settings
 
-    try:
-        name = tomllib.loads(text).get("profile", "")
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"{world.shorten(path)} is not TOML: {error}", hint=f"correct the file, or move it away: {path}"
-        ) from error
+    name = settings.read(world).get("profile", "")
     return name if isinstance(name, str) else ""
 
 
@@ -386,7 +382,7 @@ def read(world: World) -> dict[str, dict[str, str]]:
     """
     path = world.config_file
     try:
-        return parse(_text(world, path))
+        return parse(text(world, path))
     except ValueError as error:
         raise ConfigError(
             f"{world.shorten(path)} cannot be understood: {error}",
@@ -394,18 +390,9 @@ def read(world: World) -> dict[str, dict[str, str]]:
         ) from error
 
 
-def _text(world: World, path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except OSError as error:
-        raise ConfigError(
-            f"{world.shorten(path)} cannot be read: {error.strerror}", hint=f"check its permissions: ls -ld {path}"
-        ) from error
-    if len(data) > LARGEST:
-        raise ConfigError(f"{world.shorten(path)} is larger than {LARGEST} bytes", hint=f"look into it: {path}")
+def text(world: World, path: str) -> str:
+    """The text of a file, empty where there is none. Raises ConfigError when it cannot be read, or is no text."""
+    data = content(world, path)
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -413,6 +400,21 @@ def _text(world: World, path: str) -> str:
         raise ConfigError(
             f"{world.shorten(path)} is not UTF-8 text: line {line}", hint=f"save it as UTF-8: {path}"
         ) from error
+
+
+def content(world: World, path: str) -> bytes:
+    """The bytes of a file, none where there is no such file. Raises ConfigError when it cannot be read."""
+    try:
+        data = files.read(path, LARGEST)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise ConfigError(
+            f"{world.shorten(path)} cannot be read: {error.strerror}", hint=f"check its permissions: ls -ld {path}"
+        ) from error
+    if len(data) > LARGEST:
+        raise ConfigError(f"{world.shorten(path)} is larger than {LARGEST} bytes", hint=f"look into it: {path}")
+    return data
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:

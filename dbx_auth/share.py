@@ -14,8 +14,21 @@ from typing import NamedTuple
 
 from . import hosts, ini, keyrings, profile as profiles
 from .errors import ConfigError
+from .files import draft, write_private
+from .journal import Journal
 from .profile import FIELDS
-from .store import CLI_CLIENT_ID, CliCache, Grant, JsonFile, cli_fields, cli_key, storage_mode, write_private
+from .store import (
+    CLI_CLIENT_ID,
+    CLI_FOLDER,
+    CliCache,
+    Grant,
+    JsonFile,
+    cli_fields,
+    cli_grant,
+    cli_key,
+    refresh_locks,
+    storage_mode,
+)
 from .world import World
 
 SETTINGS = "__settings__"
@@ -61,7 +74,8 @@ def share(name: str, values: Mapping[str, str], grant: Grant | None, world: Worl
             if grant:
                 kept.append(_keep(name, grant, plan, cache))
             try:
-                _replace(path, plan.old, plan.new)
+                if plan.new != plan.old:
+                    write_private(path, plan.new.encode())
             except ConfigError as error:
                 done = f"the login is in {kept[0]}, but " if kept else ""
                 raise ConfigError(f"{done}{error}", hint=error.hint) from error
@@ -89,11 +103,13 @@ def _plan(name: str, values: Mapping[str, str], grant: Grant | None, world: Worl
             new = ini.edited(new, SETTINGS, {"auth_storage": mode})
         if mode == "plaintext":
             CliCache(world).read()
-            CliCache(world).rehearse()
+            with CliCache(world).room():
+                pass
     else:
         new = with_profile(old, name, values)
     if new != old:
-        write_private(world.config_file, new.encode(), rehearsal=True)
+        with draft(world.config_file) as file:
+            file.reserve(len(new.encode()))
     return _Plan(old, new, mode, secret)
 
 
@@ -110,17 +126,24 @@ def unshare(name: str, host: str, account_id: str, world: World) -> list[str]:
         keys.append(key)
     mode = storage_mode(world)
     cache = CliCache(world)
+    journal = Journal(world, refresh_locks(cache, CLI_FOLDER, hosts.canonical(host).url))
     places = []
     if any(key in cache.tokens() for key in keys):
         with cache.locked():
             data = cache.read()
-            gone = [key for key in keys if data.get("tokens", {}).pop(key, None) is not None]
+            tokens = data.get("tokens", {})
+            gone = {key: tokens.pop(key) for key in keys if key in tokens}
             cache.write(data)
-        places += [f"{cache.name} [{key}]" for key in gone]
+        for key, entry in gone.items():
+            places.append(f"{cache.name} [{key}]")
+            journal.forget_rescued(cli_grant(Grant(host), entry if isinstance(entry, dict) else {}))
     if mode == "secure" or (not mode and keyrings.is_there(world)):
         try:
             with cache.locked():
-                places += [f"{keyrings.NAME} [{key}]" for key in keys if keyrings.remove(key, world)]
+                for key in keys:
+                    if grant := keyrings.removed(key, Grant(host), world):
+                        places.append(f"{keyrings.NAME} [{key}]")
+                        journal.forget_rescued(grant)
         except keyrings.NoKeyring:
             if mode:
                 raise
@@ -188,28 +211,16 @@ def _keep(name: str, grant: Grant, plan: _Plan, cache: CliCache) -> str:
     return f"{cache.name} [{name}]"
 
 
-def _locked(world: World) -> AbstractContextManager[None]:
+def _locked(world: World) -> AbstractContextManager[object]:
     """Hold the lock beside the profile file, where the CLI is about to put its own; see `JsonFile.locked`."""
-    return JsonFile(world, world.config_file, os.path.realpath(world.config_file) + ".lock").locked()
+    name = os.path.basename(os.path.realpath(world.config_file)) + ".lock"
+    return JsonFile(world, world.config_file, name).locked()
 
 
 def _read(world: World) -> str:
     """The whole text of the profile file, once it is sure that it can be understood; ConfigError if it cannot."""
     profiles.read(world)
-    try:
-        with open(world.config_file, "rb") as file:
-            return file.read().decode()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-
-
-def _replace(path: str, old: str, new: str) -> None:
-    """Put the new text in place of the old, which is kept beside it as the CLI does."""
-    if new == old:
-        return
-    if old:
-        write_private(path + ".bak", old.encode())
-    write_private(path, new.encode())
+    return profiles.content(world, world.config_file).decode()
 
 
 # ---- the text of the file --------------------------------------------------------------------------------------------

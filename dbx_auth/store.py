@@ -1,23 +1,25 @@
 """Tokens at rest: our auth.json and the Databricks CLI's token cache.
 
-Both are JSON files that are read whole and replaced whole. A replacement is private from its first byte and appears
-at once or not at all; keys we do not know survive it. What is refreshed is refreshed and written under a lock that
-every process takes, see `resolve`. A file that cannot be understood is never written to.
+Both are JSON files that are read whole and replaced whole (`files`), under a lock of the file (`lock`); keys we do not
+know survive it. A file that cannot be understood is never written to.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from . import hosts, profile as profiles
-from .errors import ConfigError, Temporary
+from . import files, hosts, profile as profiles
+from .errors import AuthError, ConfigError, Temporary
 from .tokens import format_expiry, parse_expiry
 from .world import World
+
+if TYPE_CHECKING:
+    from .lock import Lock
 
 LARGEST = 16 << 20
 """Bytes a store may have."""
@@ -25,8 +27,20 @@ LARGEST = 16 << 20
 LOCK_WAIT = 60.0
 """Seconds to wait for another process; a refresh takes at most 30, so a longer wait means it hangs."""
 
+STORE_WAIT = 10.0
+"""Seconds to wait for a file that takes milliseconds to replace, with a grant in hand that could be kept aside."""
+
+TYPICAL = 3000
+"""Characters that the secrets of a login may come to; to see whether a keyring takes as many."""
+
+SPARE = 65_536
+"""Bytes to reserve beyond what a store has, before something is spent whose successor must find room in it."""
+
 PLAINTEXT = "export DATABRICKS_AUTH_STORAGE=plaintext"
 """What to type where the system's keyring is in the way."""
+
+OWN_FOLDER, CLI_FOLDER = "refresh", ".dbx-auth"
+"""Where refresh locks and journals are, beside auth.json and beside the Databricks CLI's cache."""
 
 CLI_CLIENT_ID = "databricks-cli"
 """The public client that Databricks registers for logins from a terminal."""
@@ -73,6 +87,16 @@ class Entry(NamedTuple):
         """The profile that this entry points to, if it is of that type."""
         return as_text(self.fields.get("profile")) if self.type == "profile" else ""
 
+    @property
+    def is_in_keyring(self) -> bool:
+        """Whether its secrets are in the system's keyring."""
+        return self.fields.get("storage") == "keyring"
+
+    @property
+    def account(self) -> str:
+        """What the keyring calls it; a host may have logins of several types."""
+        return f"{self.host} {self.type}"
+
     def text(self, name: str) -> str:
         """A field that should be text, or an empty string."""
         return as_text(self.fields.get(name))
@@ -86,38 +110,54 @@ class Slot(Protocol):
         """Where this is, as a person would say it."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether programs that take no lock renew this grant, too."""
+        ...
+
     def read(self) -> Grant | None:
         """The grant, or None where there is none; takes no lock. Raises ConfigError when the file is unusable."""
         ...
 
-    def rehearse(self) -> None:
-        """Raise ConfigError if `write` could not succeed now: what cannot be kept must not be asked for."""
+    def refresh_locks(self) -> Sequence[str]:
+        """Where the lock may be that all processes take before they renew this grant, the best place first."""
         ...
 
-    def write(self, spent: Grant, fresh: Grant) -> None:
-        """Put `fresh` in place of `spent`, under the lock. What was logged out meanwhile stays logged out."""
+    def joined(self, wait: float) -> AbstractContextManager[object]:
+        """Hold the locks that others take while they renew this grant, if there are any. Raises as `lock.Lock.held`."""
         ...
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock that all processes take before they renew this grant. Raises Temporary after LOCK_WAIT."""
+    def room(self) -> AbstractContextManager[files.Draft | None]:
+        """The space that `write` will need, reserved; what cannot be kept must not be asked for: ConfigError."""
+        ...
+
+    def write(self, spent: Grant, fresh: Grant, room: files.Draft | None = None) -> None:
+        """Put `fresh` in place of `spent`. What was logged out or renewed meanwhile stays as it is.
+
+        Raises ConfigError when it cannot be written, Temporary when the store is held by somebody else.
+        """
         ...
 
 
 class JsonFile:
     """A JSON object on disk."""
 
-    def __init__(self, world: World, path: str, lock_path: str) -> None:
+    def __init__(self, world: World, path: str, lock_name: str) -> None:
         self.world = world
         self.path = path
-        self.lock_path = lock_path
+        self.lock_name = lock_name
         self.name = world.shorten(path)
+        self._lock: Lock | None = None
+
+    @property
+    def folder(self) -> str:
+        """The directory that the file really is in."""
+        return os.path.dirname(os.path.realpath(self.path))
 
     def read(self) -> dict[str, Any]:
         """The whole object, empty where there is no file. Raises ConfigError when it cannot be used."""
         try:
-            with open(self.path, "rb") as file:
-                data = file.read(LARGEST + 1)
+            data = files.read(self.path, LARGEST)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -137,110 +177,286 @@ class JsonFile:
             raise self.damaged("not JSON that we can hold") from None
         if not isinstance(value, dict):
             raise self.damaged("not a JSON object")
+        self.world.detail(f"read {self.name}: {len(data)} bytes")
         return value
 
     def damaged(self, why: str) -> ConfigError:
         return ConfigError(
             f"{self.name} cannot be used, and was left as it is: {why}",
-            hint=f"correct it, or move it aside: mv {self.path} {self.path}.damaged",
+            hint="correct it, or move it aside: dbx-auth doctor --fix",
         )
 
-    def rehearse(self) -> None:
-        """Write as much as the file has, and more, beside it; raises ConfigError when there is no room or no right."""
-        size = os.path.getsize(self.path) if os.path.exists(self.path) else 0
-        write_private(self.path, bytes(size + 65_536), rehearsal=True)
-
-    def write(self, value: Mapping[str, Any]) -> None:
-        write_private(self.path, json.dumps(value, indent=2).encode() + b"\n")
-
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold this file's lock. Raises Temporary after LOCK_WAIT, ConfigError when nobody can lock here."""
-        import filelock
+    def room(self) -> Iterator[files.Draft | None]:
+        """A file to take this one's place, with room for all that this one has, and more. Raises ConfigError."""
+        size = 0
+        with suppress(OSError):
+            size = os.path.getsize(self.path)
+        with files.draft(self.path) as new:
+            new.reserve(size + SPARE)
+            yield new
 
-        lock = filelock.FileLock(self.lock_path, mode=0o600, fallback_to_soft=False, preserve_lock_file=True)
-        try:
-            make_private(os.path.dirname(self.lock_path))
-            with self.world.waiting(f"waiting for another process to finish with {self.name}", LOCK_WAIT):
-                lock.acquire(timeout=LOCK_WAIT)
-        except filelock.Timeout as error:
-            raise Temporary(
-                f"another process has held {self.lock_path} for {LOCK_WAIT:.0f} s",
-                hint="try again; if it stays so, end that process",
-            ) from error
-        except (OSError, NotImplementedError) as error:
-            raise ConfigError(
-                f"cannot lock {self.lock_path}: {error}",
-                hint=f"make the directory writable: {os.path.dirname(self.lock_path)}",
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+    def write(self, value: Mapping[str, Any], room: files.Draft | None = None) -> None:
+        """Replace the whole object, under the lock."""
+        with nullcontext(room) if room else files.draft(self.path) as new:
+            new.commit(json.dumps(value, indent=2).encode() + b"\n")
+        self.world.detail(f"wrote {self.name}")
+
+    def locked(self, wait: float | None = None) -> AbstractContextManager[object]:
+        """Hold this file's lock. Raises Temporary when another process does not let go, ConfigError if nobody can."""
+        from .lock import Lock, beside
+
+        if self._lock is None:
+            self._lock = Lock(self.world, self.name, beside(self.folder, self.lock_name, self.world), among=True)
+        return self._lock.held(wait=wait)
+
+
+def identity(host: str) -> str:
+    """What the files are called that belong to the refresh of a host's login.
+
+    One name for a host, because one grant is found under several: a profile, its host, its account.
+    """
+    import hashlib
+
+    return hashlib.sha256(host.encode()).hexdigest()[:16]
+
+
+def refresh_locks(store: JsonFile, folder: str, host: str) -> tuple[str, str]:
+    """Where the refresh lock of a host may be whose grant rests in this file: in `folder` beside it is best."""
+    from .lock import beside
+
+    return beside(os.path.join(store.folder, folder), identity(host) + ".lock", store.world)
+
+
+def keyring_lock(store: JsonFile, host: str) -> Lock:
+    """What all processes of this user take before they renew a grant that rests in a keyring.
+
+    The file that says so is of one HOME; the keyring is there for every HOME.
+    """
+    from .lock import Lock
+
+    name = f"{identity(host)}-keyring.lock"
+    paths = [os.path.join(folder, name) for folder in (store.world.runtime_dir, store.folder)]
+    return Lock(store.world, f"the keyring's login for {host}", paths)
 
 
 class AuthJson(JsonFile):
     """Our own logins: a map of entries in the field names of opencode's auth store.
 
-    The last login is the entry `databricks`; the entry of another host is `databricks:<host>`.
+    The last login is the entry `databricks`; the entry of another host is `databricks:<host>`. One that says
+    `"storage": "keyring"` has its secret fields in the system's keyring (`vault`), under its host.
     """
 
     DEFAULT = "databricks"
 
     def __init__(self, world: World) -> None:
-        path = os.path.join(world.data_dir, "auth.json")
-        super().__init__(world, path, path + ".lock")
+        super().__init__(world, os.path.join(world.data_dir, "auth.json"), "auth.json.lock")
 
     def entries(self) -> list[Entry]:
-        """Our entries, the last login first. Entries of other tools, and ones without a usable host, are not ours."""
-        found = [_entry(key, value) for key, value in self.read().items()]
-        return sorted((e for e in found if e), key=lambda e: e.key)
+        """Our entries, the last login first; the secrets of those in the keyring are left there.
+
+        Entries of other tools, and ones without a usable host, are not ours.
+        """
+        return _entries(self.read())
 
     def default(self) -> Entry | None:
         """The last login."""
         return next((e for e in self.entries() if e.key == self.DEFAULT), None)
 
     def find(self, host: str, type: str) -> Entry | None:
-        """The entry of this type for `host`; a stored key never serves another host."""
-        return next((e for e in self.entries() if (e.host, e.type) == (host, type)), None)
+        """The entry of this type for `host`, with its secrets; a stored key never serves another host."""
+        found = next((e for e in self.entries() if (e.host, e.type) == (host, type)), None)
+        return self.opened(found) if found else None
+
+    def opened(self, entry: Entry) -> Entry:
+        """The entry with its secrets. Raises ConfigError or Temporary when the keyring that has them is no use."""
+        if not entry.is_in_keyring:
+            return entry
+        from . import vault
+
+        return entry._replace(fields={**entry.fields, **(vault.get(entry.account, self.world) or {})})
+
+    def rehearse(self) -> None:
+        """Raise what `login` would raise, before a person is sent to the browser rather than after."""
+        self.read()
+        with self.room():
+            if self._storage() == "keyring":
+                from . import vault
+
+                vault.probe(self.world, TYPICAL)
+
+    def _storage(self) -> str:
+        from . import settings
+
+        return settings.storage(self.world)
 
     def login(self, fields: Mapping[str, Any]) -> None:
         """Make `fields` the last login; the login before it, if for another host, keeps an entry of its own."""
         fields = {**fields, "host": hosts.canonical(fields["host"]).url}
         with self.locked():
             data = self.read()
-            ours = {e.key: e for e in (_entry(k, v) for k, v in data.items()) if e}
+            ours = {e.key: e for e in _entries(data)}
             before = ours.get(self.DEFAULT)
             if before is None and self.DEFAULT in data:
                 raise self.damaged(f"its entry {self.DEFAULT} names no host, and would be lost")
             if before and before.host != fields["host"]:
                 data[f"{self.DEFAULT}:{before.host}"] = data[self.DEFAULT]
             kept: dict[str, Any] = {}
-            for entry in ours.values():
-                if entry.host == fields["host"]:  # under whatever key somebody put it
-                    kept.update(data.pop(entry.key))
-            data[self.DEFAULT] = {**{k: v for k, v in kept.items() if k not in _KNOWN}, **fields}
-            self.write(data)
+            replaced = [e for e in ours.values() if e.host == fields["host"]]  # under whatever key somebody put it
+            for entry in replaced:
+                kept.update(data.pop(entry.key))
+            unknown = {name: value for name, value in kept.items() if name not in _KNOWN}
+            secret = SECRETS & fields.keys()
+            where = {"storage": "keyring"} if secret and self._storage() == "keyring" else {}
+            entry = Entry(self.DEFAULT, fields["type"], fields["host"], {**unknown, **fields, **where})
+            self._put(data, entry)
+            for old in replaced:
+                if old.is_in_keyring and not (entry.is_in_keyring and entry.account == old.account):
+                    self._forget_secrets(old)
 
-    def forget(self, host: str = "") -> list[str]:
-        """Forget our logins for `host`, or all of ours; returns the hosts that were forgotten."""
-        if not os.path.exists(self.path):
-            return []
+    def put(self, entry: Entry, changed: Mapping[str, Any], room: files.Draft | None = None) -> None:
+        """Change fields of an entry that is there, under the lock."""
+        self._put(self.read(), entry._replace(fields={**entry.fields, **changed}), room)
+
+    def _put(self, data: dict[str, Any], entry: Entry, room: files.Draft | None = None) -> None:
+        """Write an entry, its secrets to where it says that they are. The keyring comes first, and is put right again
+        when the file cannot be written."""
+        before, shown = data.get(entry.key), dict(entry.fields)
+        if not entry.is_in_keyring:
+            self.write({**data, entry.key: shown}, room)
+            return
+        from . import vault
+
+        secret = _taken_out(shown)
+        was = vault.get(entry.account, self.world)
+        vault.put(entry.account, secret, self.world)
+        if before == shown:
+            return
+        try:
+            self.write({**data, entry.key: shown}, room)
+        except ConfigError:
+            if was is None:
+                vault.remove(entry.account, self.world)
+            else:
+                vault.put(entry.account, was, self.world)
+            raise
+
+    def keep_in(self, storage: str) -> list[str]:
+        """Move the secrets of our logins to the `keyring` or the `file`; returns the hosts whose secrets moved.
+
+        What is moved is in both places until the file says where it is, so nothing is lost on the way. Raises
+        ConfigError or Temporary, with everything where it was, when the keyring or the file is no use.
+        """
+
+        to_keyring = storage == "keyring"
         with self.locked():
             data = self.read()
-            gone = [e for e in (_entry(k, v) for k, v in data.items()) if e and host in ("", e.host)]
+            moving = [self.opened(e) for e in _entries(data) if e.is_in_keyring != to_keyring]
+            moving = [e for e in moving if SECRETS & e.fields.keys()]
+            if not moving:
+                return []
+            with self.room() as room:
+                if to_keyring:
+                    self._move_to_keyring(data, moving, room)
+                else:
+                    for entry in moving:
+                        data[entry.key] = {k: v for k, v in entry.fields.items() if k != "storage"}
+                    self.write(data, room)
+                    for entry in moving:
+                        self._forget_secrets(entry)
+        return [entry.host for entry in moving]
+
+    def _move_to_keyring(self, data: dict[str, Any], moving: list[Entry], room: files.Draft | None) -> None:
+        from . import vault
+
+        done = []
+        try:
+            for entry in moving:
+                fields = dict(entry.fields)
+                secret = _taken_out(fields)
+                done.append(entry)
+                vault.put(entry.account, secret, self.world)
+                if vault.get(entry.account, self.world) != secret:
+                    raise ConfigError("the keyring does not give back what it was given", hint="dbx-auth doctor")
+                data[entry.key] = {**fields, "storage": "keyring"}
+            self.write(data, room)
+        except AuthError:
+            for entry in done:
+                with suppress(AuthError):
+                    vault.remove(entry.account, self.world)
+            raise
+
+    def forget(self, host: str = "") -> list[str]:
+        """Forget our logins for `host`, or all of ours; returns the hosts that were forgotten.
+
+        Raises ConfigError or Temporary, with the entry as it was, when its secrets are in a keyring that is no use.
+        """
+        if not self.read():
+            return []
+        from .journal import Journal
+
+        with self.locked():
+            data = self.read()
+            gone = [e for e in _entries(data) if host in ("", e.host)]
             for entry in gone:
+                if entry.is_in_keyring:
+                    self._forget_secrets(entry, must=True)
                 del data[entry.key]
             if gone:
                 self.write(data)
+        for entry in gone:
+            Journal(self.world, self.refresh_locks(entry.host)).forget()
         return [entry.host for entry in gone]
 
+    def _forget_secrets(self, entry: Entry, *, must: bool = False) -> None:
+        """Take the secrets of an entry out of the keyring; where there is none any more, they are gone with it.
+
+        Raises ConfigError or Temporary for one that is no use now, if they `must` go.
+        """
+        from . import vault
+
+        try:
+            vault.remove(entry.account, self.world)
+        except AuthError as error:
+            if must and not isinstance(error, vault.NoVault):
+                raise
+            self.world.warn(f"the keyring may still hold the login for {entry.host}: {error}")
+
+    def refresh_locks(self, host: str) -> tuple[str, str]:
+        return refresh_locks(self, OWN_FOLDER, host)
+
+    @contextmanager
+    def room_for(self, entry: Entry) -> Iterator[files.Draft | None]:
+        """The space that a renewed grant of this entry will need, and the certainty that the file can be locked."""
+        with self.locked(STORE_WAIT):
+            pass
+        if not entry.is_in_keyring:
+            with self.room() as room:
+                yield room
+            return
+        from . import vault
+
+        vault.probe(self.world, sum(len(entry.text(name)) for name in SECRETS) + 200)
+        yield None
+
+
+SECRETS = frozenset(("access", "refresh", "expires", "key", "client_secret"))
+"""What of an entry goes into the keyring; when a token ends goes with it, so that both change at once."""
 
 # What an entry may say for itself; a new login replaces these and leaves the rest of the entry alone.
-_KNOWN = frozenset(
-    "type host key access refresh expires scopes account_id workspace_id group_id client_id client_secret authority "
-    "profile auth_type".split()
+_KNOWN = SECRETS | frozenset(
+    "type host scopes account_id workspace_id group_id client_id authority profile auth_type storage".split()
 )
+
+
+def _taken_out(fields: dict[str, Any]) -> dict[str, Any]:
+    """The secrets of an entry, which are no longer among its fields."""
+    return {name: fields.pop(name) for name in SECRETS & fields.keys()}
+
+
+def _entries(data: Mapping[str, Any]) -> list[Entry]:
+    found = [_entry(key, value) for key, value in data.items()]
+    return sorted((e for e in found if e), key=lambda e: e.key)
 
 
 def _entry(key: str, value: object) -> Entry | None:
@@ -256,15 +472,15 @@ def _entry(key: str, value: object) -> Entry | None:
 class OwnSlot:
     """A grant in auth.json: an `oauth` entry."""
 
+    shared = False
+
     def __init__(self, file: AuthJson, wanted: Grant) -> None:
         self._file = file
         self._wanted = wanted
         self.origin = file.name
-        self.locked = file.locked
-        self.rehearse = file.rehearse
 
     def read(self) -> Grant | None:
-        entry = self._file.find(self._wanted.host, "oauth")
+        entry = self._entry()
         if entry is None or not self._is_wanted(entry):
             return None
         return replace(
@@ -288,13 +504,29 @@ class OwnSlot:
         same_scopes = not wanted.scopes or set(wanted.scopes) == set(_scopes(entry))
         return same_account and same_scopes and entry.text("group_id") == wanted.group_id
 
-    def write(self, spent: Grant, fresh: Grant) -> None:
-        entry = self._file.find(self._wanted.host, "oauth")
-        if entry is None or entry.text("refresh") != spent.refresh:
-            return
-        data = self._file.read()
-        data[entry.key] = {**entry.fields, **grant_fields(fresh)}
-        self._file.write(data)
+    def refresh_locks(self) -> Sequence[str]:
+        return self._file.refresh_locks(self._wanted.host)
+
+    def joined(self, wait: float) -> AbstractContextManager[object]:
+        entry = self._entry()
+        if entry is None or not entry.is_in_keyring:
+            return nullcontext()
+        return keyring_lock(self._file, self._wanted.host).held(
+            wait=wait
+        )  # a keyring is there for every HOME of this user
+
+    def room(self) -> AbstractContextManager[files.Draft | None]:
+        entry = self._entry()
+        return self._file.room_for(entry) if entry else self._file.room()
+
+    def _entry(self) -> Entry | None:
+        return self._file.find(self._wanted.host, "oauth")
+
+    def write(self, spent: Grant, fresh: Grant, room: files.Draft | None = None) -> None:
+        with self._file.locked(STORE_WAIT):
+            entry = self._entry()
+            if entry and entry.text("refresh") == spent.refresh:
+                self._file.put(entry, grant_fields(fresh), room)
 
 
 def _scopes(entry: Entry) -> tuple[str, ...]:
@@ -331,13 +563,14 @@ class CliCache(JsonFile):
     VERSION = 1
 
     def __init__(self, world: World) -> None:
-        folder = os.path.join(world.home, ".databricks")
-        super().__init__(world, os.path.join(folder, "token-cache.json"), os.path.join(folder, "token-cache.lock"))
+        super().__init__(world, os.path.join(world.home, ".databricks", "token-cache.json"), "token-cache.lock")
 
     def read(self) -> dict[str, Any]:
         data = super().read()
         if data and data.get("version") != self.VERSION:
-            raise self.damaged(f"it needs version {self.VERSION}, and is version {data.get('version')!r}")
+            found = data.get("version")
+            said = found if isinstance(found, int) else "something else"
+            raise self.damaged(f"it needs version {self.VERSION}, and is version {said}")
         if data and not isinstance(data.get("tokens", {}), dict):
             raise self.damaged("its tokens are not an object")
         return data
@@ -376,33 +609,65 @@ def storage_mode(world: World, sections: Mapping[str, Mapping[str, str]] | None 
 class CliSlot:
     """A grant in the CLI's cache, under the name of a profile or under a host."""
 
+    shared = True
+
     def __init__(self, file: CliCache, key: str, wanted: Grant) -> None:
         self._file = file
         self._key = key
         self._wanted = wanted
         self.origin = f"{file.name} [{key}]"
-        self.locked = file.locked
-        self.rehearse = file.rehearse
+        self.joined: Callable[[float], AbstractContextManager[object]] = file.locked
+        self.room = file.room
 
     def read(self) -> Grant | None:
         entry = self._file.tokens().get(self._key)
         return cli_grant(self._wanted, entry) if isinstance(entry, dict) else None
 
-    def write(self, spent: Grant, fresh: Grant) -> None:
+    def refresh_locks(self) -> Sequence[str]:
+        return refresh_locks(self._file, CLI_FOLDER, self._wanted.host)
+
+    def write(self, spent: Grant, fresh: Grant, room: files.Draft | None = None) -> None:
         """Also renews the entry's twin: the CLI writes a login under its profile and under its host, and the refresh
-        token in both is spent at once."""
-        data = self._file.read()
-        twins = [
-            entry
-            for entry in data.get("tokens", {}).values()
-            if isinstance(entry, dict) and spent.refresh and entry.get("refresh_token") == spent.refresh
-        ]
-        for entry in twins:
-            entry.update(cli_fields(fresh))
-            if "expires_in" in entry and fresh.expires_at:
-                entry["expires_in"] = round(fresh.expires_at - self._file.world.now())
-        if twins:
-            self._file.write(data)
+        token in both is spent at once.
+
+        A program that takes no lock may write its old copy of the whole file over ours; then ours is written again.
+        """
+        with self._file.locked(STORE_WAIT):
+            for number, pause in enumerate((*WRITTEN_OVER, None)):
+                try:
+                    data = self._file.read()
+                except ConfigError:
+                    if number == 0:
+                        raise
+                    return  # it was written, and now nobody can look
+                if not (stale := _stale(data, spent, fresh)):
+                    return
+                if pause is None:
+                    break
+                for entry in stale:
+                    entry.update(cli_fields(fresh))
+                    if "expires_in" in entry and fresh.expires_at:
+                        entry["expires_in"] = round(fresh.expires_at - self._file.world.now())
+                self._file.write(data, room)
+                room = None
+                self._file.world.sleep(pause)
+            raise Temporary(f"another program writes over {self.origin} again and again", hint="end it, and log in")
+
+
+WRITTEN_OVER = (0.0, 0.025, 0.05, 0.1, 0.2)
+"""Seconds between a write to a file that others write without a lock, and the look whether it is still there."""
+
+
+def _stale(data: Mapping[str, Any], spent: Grant, fresh: Grant) -> list[dict[str, Any]]:
+    """The entries that still hold what was spent."""
+    return [
+        entry
+        for entry in data.get("tokens", {}).values()
+        if isinstance(entry, dict)
+        and spent.refresh
+        and entry.get("refresh_token") == spent.refresh
+        and (fresh.refresh != spent.refresh or entry.get("access_token") == spent.access)
+    ]
 
 
 def cli_grant(wanted: Grant, entry: Mapping[str, Any]) -> Grant:
@@ -436,54 +701,3 @@ def _expiry(value: object) -> float | None:
         return parse_expiry(value)
     except (ValueError, OverflowError, OSError):
         return 0.0
-
-
-def write_private(path: str, data: bytes, *, rehearsal: bool = False) -> None:
-    """Replace the file at `path` by `data`: at once, on disk when this returns, and for this user alone.
-
-    A symbolic link is followed, so that a dotfile kept elsewhere stays where it is. Raises ConfigError, with the
-    old file as it was and nothing left beside it, when that cannot be done. A `rehearsal` does all but replace it.
-    """
-    import tempfile
-
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    temporary = ""
-    try:
-        make_private(folder)
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}-", suffix=".tmp", dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if not rehearsal:
-            os.replace(temporary, target)
-            temporary = ""
-            _sync_directory(folder)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror or error}", hint=f"make room and allow writing: ls -ld {folder}"
-        ) from error
-    finally:
-        if temporary:
-            os.unlink(temporary)
-
-
-def make_private(folder: str) -> None:
-    """Make a directory, and those above it that are missing, for this user alone; one that is there stays as it is."""
-    if not os.path.isdir(folder):
-        above = os.path.dirname(folder)
-        if above not in ("", folder):  # a drive that does not exist is its own parent
-            make_private(above)
-        with suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-
-
-def _sync_directory(folder: str) -> None:
-    if os.name == "nt":  # pragma: no cover  NTFS journals the rename, and a directory cannot be opened
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,10 +1,11 @@
-"""Token and its freshness."""
+"""Token and its freshness: how much life one has, and how much somebody demands."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 AIM = 300.0
 """Seconds of life a token should have left; below it we refresh. The Databricks CLI aims for the same."""
@@ -54,6 +55,28 @@ class Token:
         import hashlib
 
         return str(claims(self.value).get("sub") or "") or hashlib.sha256(self.value.encode()).hexdigest()
+
+
+class Demand(NamedTuple):
+    """What the caller asks of a token.
+
+    `min_ttl` seconds of life or an error (None aims for AIM, and takes what there is); `force` a renewal; `renew`
+    False to ask nothing of the network; `rejected` an access token that a server has just refused; `ephemeral` a
+    renewal even where it cannot be kept.
+    """
+
+    min_ttl: float | None = None
+    force: bool = False
+    renew: bool = True
+    rejected: str = ""
+    ephemeral: bool = False
+
+    def __repr__(self) -> str:
+        return f"Demand(min_ttl={self.min_ttl}, force={self.force}, renew={self.renew}, rejected=***)"
+
+    @property
+    def aim(self) -> float:
+        return AIM if self.min_ttl is None else max(self.min_ttl, FLOOR)
 
 
 def claims(token: str) -> dict[str, object]:

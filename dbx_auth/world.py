@@ -14,10 +14,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
-from .errors import AuthError, ConfigError, Refused, Temporary, Unreachable
+from .errors import AuthError, ConfigError, InDoubt, Refused, Unreachable
 
 if TYPE_CHECKING:
     import ssl
+
+
+def _silence(text: str) -> None:
+    """Say nothing."""
+
 
 USER_AGENT = f"dbx-auth/{__version__}"
 MEBIBYTE = 1 << 20
@@ -57,6 +62,11 @@ class Response(NamedTuple):
         )
 
 
+def without_query(url: str) -> str:
+    """An address for people: what comes after it may be a secret."""
+    return one_line(url.partition("?")[0].partition("#")[0])
+
+
 def is_busy(status: int) -> bool:
     return status in (408, 429) or status >= 500
 
@@ -68,8 +78,9 @@ class Http:
     defeat socket timeouts. Redirects are never followed, and bodies are capped.
     """
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], told: Callable[[str], None] | None = None) -> None:
         self._env = env
+        self._told = told or _silence
 
     def __call__(
         self,
@@ -101,13 +112,15 @@ class Http:
                 answers.append(error)
 
         thread = threading.Thread(target=exchange, name=f"{method} {url}", daemon=True)
+        began = time.monotonic()
         thread.start()
         thread.join(budget)
-        if not answers:
-            raise _silent(url, budget)
-        answer = answers[0]
+        answer = answers[0] if answers else _silent(url, budget)
+        took = f"{method} {without_query(url)}: {time.monotonic() - began:.3f} s: "
         if isinstance(answer, BaseException):
+            self._told(f"{took}{type(answer).__name__}")
             raise answer
+        self._told(f"{took}{answer.status}, {len(answer.body)} bytes")
         return answer
 
     def _exchange(
@@ -150,6 +163,8 @@ class Http:
                         if time.monotonic() > deadline:
                             raise _silent(url, budget)
                     return Response(url, answer.status_code, dict(answer.headers), bytes(body))
+            except httpx.ConnectTimeout as error:
+                raise Unreachable(f"cannot reach {url}: no connection in time", hint=_NETWORK) from error
             except httpx.TimeoutException as error:
                 raise _silent(url, budget) from error
             except (ValueError, httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
@@ -157,22 +172,31 @@ class Http:
                     f"a request to {one_line(url)} cannot be sent: {type(error).__name__}",
                     hint="look for odd characters in the settings: dbx-auth status --offline",
                 ) from error
-            except httpx.TransportError as error:
+            except (httpx.ConnectError, httpx.ProxyError) as error:
                 raise _unreachable(url, error) from error
+            except httpx.TransportError as error:
+                raise InDoubt(f"{url} broke off: {_reason(error)}", hint="try again, or check the network") from error
 
 
-def _silent(url: str, budget: float) -> Temporary:
-    return Temporary(f"no complete answer from {url} within {budget:g} s", hint="try again, or check the network")
+_NETWORK = "check the network and the host, then try again"
+
+
+def _silent(url: str, budget: float) -> InDoubt:
+    return InDoubt(f"no complete answer from {url} within {budget:.3g} s", hint="try again, or check the network")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _unreachable(url: str, error: Exception) -> AuthError:
-    reason = str(error) or type(error).__name__
+    reason = _reason(error)
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return Refused(
             f"the certificate of {url} is not trusted: {reason}",
             hint="export SSL_CERT_FILE=/path/to/your/company-ca.pem",
         )
-    return Unreachable(f"cannot reach {url}: {reason}", hint="check the network and the host, then try again")
+    return Unreachable(f"cannot reach {url}: {reason}", hint=_NETWORK)
 
 
 def _tls(env: Mapping[str, str], plain: bool) -> ssl.SSLContext:
@@ -193,15 +217,16 @@ def _tls(env: Mapping[str, str], plain: bool) -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _silence(text: str) -> None:
-    """Say nothing."""
-
-
 def _log(text: str) -> None:
     """A warning of the library goes where the program sends its logs."""
     import logging
 
     logging.getLogger("dbx_auth").warning("%s", printable(text))
+
+
+def _no_editor(path: str) -> None:
+    """A program that nobody sits in front of starts none."""
+    raise ConfigError(f"{path} can only be edited from the command line", hint="dbx-auth config edit")
 
 
 def _no_waiting(what: str, seconds: float) -> AbstractContextManager[None]:
@@ -214,9 +239,11 @@ class World(NamedTuple):
     `env` and `home` are data; the rest are callables: `now` (epoch seconds), `monotonic` and `sleep` (seconds),
     `http` (see `Http`), `open_url` (True when a browser was started), `read_line` (what a person types or a script
     pipes in, None at the end or once the function it is given says that nobody waits any more), `warn` (something the
-    user should know), `note` (what `-v` shows), `waiting` (a context manager told what we wait for and how many seconds
-    at most), `uninterrupted` (a context manager in which Ctrl-C and a request to end are put off). `offline` says that
-    nobody may be asked, and is for libraries that go out by ways of their own; `http` knows by itself.
+    user should know), `note` (what `-v` shows), `detail` (what only `-vv` shows), `waiting` (a context manager told
+    what we wait for and how many seconds at most), `uninterrupted` (a context manager in which Ctrl-C and a request to
+    end are put off), `harden` (called by what will hold secrets for minutes). `offline` says that nobody may be asked,
+    and is for libraries that go out by ways of their own; `http` knows by itself. `edit` lets a person change a file,
+    and returns once they have.
     """
 
     env: Mapping[str, str]
@@ -227,11 +254,14 @@ class World(NamedTuple):
     sleep: Callable[[float], None] = time.sleep
     http: Callable[..., Response] = Http(os.environ)
     open_url: Callable[[str], bool] = lambda url: False
+    edit: Callable[[str], None] = _no_editor
     read_line: Callable[..., str | None] = lambda given_up=None: None
     warn: Callable[[str], None] = _log
     note: Callable[[str], None] = _silence
+    detail: Callable[[str], None] = _silence
     waiting: Callable[[str, float], AbstractContextManager[None]] = _no_waiting
     uninterrupted: Callable[[], AbstractContextManager[None]] = nullcontext
+    harden: Callable[[], None] = lambda: None
     offline: bool = False
 
     @classmethod
@@ -240,18 +270,26 @@ class World(NamedTuple):
         return cls(env=os.environ, home=os.path.expanduser("~"))
 
     @classmethod
-    def terminal(cls, *, verbose: bool = False) -> World:
-        """The real one, for the command line: warnings and waiting go to stderr, a browser may be opened."""
+    def terminal(cls, *, verbose: int = 0) -> World:
+        """The real one, for the command line: warnings and waiting go to stderr, a browser may be opened.
+
+        `verbose` 1 tells on stderr what is tried and why, 2 every request, file and lock as well.
+        """
         shown = sys.stderr is not None and sys.stderr.isatty()
+        detail = _told if verbose > 1 else _silence
         return cls(
             env=os.environ,
             home=os.path.expanduser("~"),
             open_url=open_browser,
+            edit=open_editor,
             read_line=_line_of_stdin,
             warn=lambda text: tell(f"dbx-auth: warning: {text}"),
-            note=(lambda text: tell(f"dbx-auth: {text}")) if verbose else _silence,
+            http=Http(os.environ, detail),
+            note=_told if verbose else _silence,
+            detail=detail,
             waiting=_countdown if shown else _no_waiting,
             uninterrupted=_signals_held,
+            harden=no_core_dumps,
         )
 
     @property
@@ -276,6 +314,24 @@ class World(NamedTuple):
     def cache_dir(self) -> str:
         return self._own_dir("DBX_AUTH_CACHE_DIR", "XDG_CACHE_HOME", ".cache", "user_cache_dir")
 
+    @property
+    def runtime_dir(self) -> str:
+        """A directory that all processes of this user on this machine share, whatever HOME they have.
+
+        Somebody else may have made the one in `/tmp`; whoever uses it looks whose it is (`lock.is_ours`).
+        """
+        if self.platform == "win32":
+            import platformdirs
+
+            return str(platformdirs.user_runtime_dir("dbx-auth", appauthor=False))
+        user = os.geteuid()
+        if self.platform == "darwin":
+            return os.path.join(os.confstr("CS_DARWIN_USER_TEMP_DIR") or "/tmp", "dbx-auth")  # noqa: S108
+        own = f"/run/user/{user}"
+        if os.path.isdir(own) and os.stat(own).st_uid == user:
+            return os.path.join(own, "dbx-auth")
+        return f"/tmp/dbx-auth-{user}"  # noqa: S108
+
     def _own_dir(self, override: str, xdg: str, fallback: str, platformdirs_name: str) -> str:
         if path := self.env.get(override):
             return self.expand(path)
@@ -297,12 +353,16 @@ class World(NamedTuple):
         return "~" + path[len(self.home) :] if inside else path
 
 
+def _told(text: str) -> None:
+    tell(f"dbx-auth: {text}")
+
+
 def tell(text: str) -> None:
     """Write a line of conversation to stderr, never to stdout; harmless whatever a server put into it."""
     if sys.stderr is None:  # started with 2>&-
         return
     with suppress(OSError):
-        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.write(flat(text) + "\n")
         sys.stderr.flush()
 
 
@@ -313,6 +373,11 @@ def printable(text: str) -> str:
     terminal (git CVE-2024-52005 is one such case).
     """
     return "".join(c for c in text if c == "\n" or c.isprintable())
+
+
+def flat(text: str) -> str:
+    """`text` as one harmless line: a line break could forge the next one."""
+    return " ".join(printable(text).split("\n"))
 
 
 def one_line(value: object, limit: int = 300) -> str:
@@ -383,6 +448,46 @@ def _countdown(what: str, seconds: float) -> Iterator[None]:
         thread.join()
 
 
+class Ended(BaseException):
+    """Somebody wants this process to end, by signal `number`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and SIGHUP raise Ended, so that nothing half done stays behind, as Ctrl-C does by itself.
+
+    One that is ignored, as SIGHUP is under nohup, stays ignored.
+    """
+    import signal
+
+    def end(number: int, frame: object) -> None:
+        raise Ended(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end)
+
+
+def no_core_dumps() -> None:
+    """Keep the memory of this process off the disk, and from debuggers of the same user; for one that lives long.
+
+    The system may decline; then all is as it was.
+    """
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+
+
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Put off SIGINT, SIGTERM and SIGHUP until the block is over: between a spent refresh token and the file that
@@ -394,7 +499,8 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    held = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    known = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    held = [each for each in known if signal.getsignal(each) is not signal.SIG_IGN]
     before = {each: signal.signal(each, lambda number, frame: came.append(number)) for each in held}
     try:
         yield
@@ -424,6 +530,49 @@ def open_browser(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def open_editor(path: str) -> None:
+    """Let the person change a file, and wait until they have. Raises ConfigError where there is no editor to start,
+    Refused when it says that something went wrong.
+    """
+    import signal
+    import subprocess
+
+    command = editor_command(os.environ, sys.platform)
+    try:
+        # What it draws is conversation: stdout may be a pipe.
+        editor = subprocess.Popen([*command, path], stdout=2)  # noqa: S603
+    except OSError as error:
+        raise ConfigError(
+            f"the editor {command[0]} cannot be started: {error.strerror}", hint="export EDITOR=nano, say"
+        ) from error
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the editor
+    try:
+        code = editor.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if code:
+        raise Refused(f"the editor {command[0]} ended with {code}", hint=f"look at {path}")
+
+
+def editor_command(env: Mapping[str, str], platform: str) -> list[str]:
+    """The person's editor, never through a shell: VISUAL, else EDITOR, else one that is there."""
+    import shlex
+    import shutil
+
+    for name in ("VISUAL", "EDITOR"):
+        try:
+            if command := shlex.split(env.get(name, ""), posix=platform != "win32"):
+                return command
+        except ValueError as error:  # a quote that is never closed
+            raise ConfigError(f"{name} is no command: {env[name]}", hint=f"export {name}=nano") from error
+    if platform == "win32":
+        return ["notepad"]
+    known = ("sensible-editor", "nano", "vim", "vi")
+    if found := next((name for name in known if shutil.which(name, path=env.get("PATH", ""))), None):
+        return [found]
+    raise ConfigError("there is no editor: neither VISUAL nor EDITOR is set", hint="export EDITOR=nano")
 
 
 def run_program(argv: Sequence[str], typed: str, seconds: float) -> tuple[int, str]:

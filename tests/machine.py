@@ -112,8 +112,8 @@ class Machine:
         return self.write(self.cli_cache, {"version": 1, "tokens": {key: entry}})
 
     def files(self) -> dict[str, bytes]:
-        """Every file of the home and what it holds, to see that nothing changed."""
-        found = (p for p in self.home.rglob("*") if p.is_file())
+        """Every file of the home and what it holds, to see that nothing changed; without locks and journals."""
+        found = (p for p in self.home.rglob("*") if p.is_file() and p.parent.name not in (".dbx-auth", "refresh"))
         return {str(p.relative_to(self.home)): p.read_bytes() for p in found if p.suffix != ".lock"}
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dbx_auth.errors import UsageError
 from dbx_auth.profile import Flags, read as read_profiles
 from dbx_auth.world import World
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,18 +60,44 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # it takes an argume
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value).strip()
-        factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+        from dbx_auth.settings import seconds
+
         try:
-            seconds = float(text[:-1]) * factor if factor else float(text)
+            return seconds(str(value))
         except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < 10**9:
-            self.fail(f"{text!r} is not a duration such as 900, 90s, 15m or 2h", param, ctx)
-        return seconds
+            self.fail(f"{str(value).strip()!r} is not a duration such as 900, 90s, 15m or 2h", param, ctx)
 
 
-def output_option(*forms: str) -> Callable[[F], F]:
-    return click.option(
-        "-o", "--output", "form", type=click.Choice(forms), default=forms[0], show_default=True, help="Format."
+def has_settings(world: World) -> bool:
+    """Whether there is a `config.toml`; where there is none, nothing is imported to read it."""
+    return os.path.exists(os.path.join(world.config_dir, "config.toml"))
+
+
+def output_option(*forms: str, settable: bool = True) -> Callable[[F], F]:
+    """The format; where no option says it and it is `settable`, what `output` of config.toml says."""
+
+    def chosen(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+        if value is None and settable and has_settings(ctx.obj):
+            from dbx_auth import settings
+
+            return settings.output(ctx.obj)
+        return value or forms[0]
+
+    help = f"Format.  [default: {forms[0]}]"
+    return click.option("-o", "--output", "form", type=click.Choice(forms), callback=chosen, help=help)
+
+
+def console(world: World) -> Console | None:
+    """Where a page is shown to a person; None where stdout goes to a program."""
+    color = "auto"
+    if has_settings(world):
+        from dbx_auth import settings
+
+        color = settings.color(world)
+    if not sys.stdout.isatty() and color != "always":
+        return None
+    from rich.console import Console
+
+    return Console(
+        highlight=False, no_color=True if color == "never" else None, force_terminal=color == "always" or None
     )

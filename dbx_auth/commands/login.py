@@ -55,6 +55,7 @@ def login(
     printf '%s\\n' ID SECRET | dbx-auth login --method m2m
     dbx-auth login --method browser    without a host: find it in the browser
     """
+    world.harden()
     method = _given_method(method, with_token, client_id)
     shared_as, flags = _shared_as(flags, share, world)
     profile, method = _profile(world, flags, method)
@@ -139,7 +140,8 @@ def _profile(world: World, flags: Flags, method: str | None) -> tuple[Profile, s
             flags = flags._replace(host=host, account_id=flags.account_id or said.account_id)
             return profiles.load(world, flags), method
         except (ConfigError, UsageError) as error:
-            tell(f"{error}\nhint: {error.hint}")
+            tell(str(error))
+            tell(f"hint: {error.hint}")
 
 
 def _with_wishes(profile: Profile, scopes: str, group_id: str, *, anew: bool) -> Profile:

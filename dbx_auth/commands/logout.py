@@ -8,6 +8,7 @@ from dbx_auth import profile as profiles, resolve, share as sharing
 from dbx_auth.errors import AuthError, UsageError
 from dbx_auth.profile import Flags
 from dbx_auth.store import AuthJson
+from dbx_auth.tokens import Demand
 from dbx_auth.world import World, tell
 
 from . import identity
@@ -34,7 +35,7 @@ def logout(world: World, flags: Flags, everything: bool, share: bool) -> None:
     if not forgotten:
         tell(f"{file.name} keeps no login" + (f" for {host}" if host and not everything else ""))
     try:
-        left = resolve.token(profiles.load(world, flags), world, resolve.Demand(renew=False))
+        left = resolve.token(profiles.load(world, flags), world, Demand(renew=False))
     except AuthError:
         return
     tell(f"{left.auth_type} still logs in to {left.host}: {left.origin}")

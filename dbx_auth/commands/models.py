@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +11,12 @@ from dbx_auth import models as model_lists, profile as profiles, resolve
 from dbx_auth.models import Listing, Model
 from dbx_auth.profile import Flags
 from dbx_auth.tokens import Token, format_expiry
-from dbx_auth.world import World, printable, tell
+from dbx_auth.world import World, flat, tell
 
-from . import identity, output_option
+from . import console, identity, output_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDE = 104
 """Columns of a terminal that hold the whole table; a narrower one gets what matters most."""
@@ -49,9 +51,9 @@ def models(
     if form == "json":
         click.echo(json.dumps(as_json(listing, shown), indent=2))
     elif form == "names":
-        click.echo("".join(f"{printable(m.id)}\n" for m in shown), nl=False)
+        click.echo("".join(f"{flat(m.id)}\n" for m in shown), nl=False)
     else:
-        show(listing, shown)
+        show(listing, shown, console(world))
 
 
 def _identity(token: Token) -> str:
@@ -69,19 +71,16 @@ def as_json(listing: Listing, shown: list[Model]) -> dict[str, Any]:
     }
 
 
-def show(listing: Listing, shown: list[Model]) -> None:
-    """A table on a terminal, aligned columns in a pipe."""
-    if shown and sys.stdout.isatty():
-        from rich.console import Console
-
-        console = Console(highlight=False)
-        console.print(table(shown, wide=console.width >= WIDE))
+def show(listing: Listing, shown: list[Model], page: Console | None) -> None:
+    """A table where there is a page, aligned columns in a pipe."""
+    if shown and page:
+        page.print(table(shown, wide=page.width >= WIDE))
     elif shown:
         rows = [[m.id, m.family, ",".join(m.apis), can(m), size(m.context)] for m in shown]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         for row in rows:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
-            click.echo(printable("  ".join([*cells, row[4]]).rstrip()))
+            click.echo(flat("  ".join([*cells, row[4]]).rstrip()))
     if not shown:
         tell("no model to show")
     hidden = len(listing.models) - len(shown)
@@ -116,10 +115,10 @@ def table(shown: list[Model], *, wide: bool = True) -> Any:
         grid.add_column(name, justify="right" if name in ("context", "output") else "left", no_wrap=name == "model")
     for family, members in groupby(sorted(shown, key=lambda m: (m.family, m.id)), key=lambda m: m.family):
         grid.add_row()
-        grid.add_row(Text(printable(family), style="bold cyan"))
+        grid.add_row(Text(flat(family), style="bold cyan"))
         for m in members:
             cells = (can(m).replace(",", ", "), size(m.context), size(m.output), ", ".join(m.apis))
-            title = Text(f"  {printable(m.id)}", style="" if m.ready else "dim")
-            row = [title, *(Text(printable(cell), style="dim" if cell == "-" else "") for cell in cells)]
+            title = Text(f"  {flat(m.id)}", style="" if m.ready else "dim")
+            row = [title, *(Text(flat(cell), style="dim" if cell == "-" else "") for cell in cells)]
             grid.add_row(*row[: len(columns)])
     return grid

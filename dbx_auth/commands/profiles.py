@@ -9,7 +9,7 @@ import click
 
 from dbx_auth import profile as profile_module
 from dbx_auth.profile import FIELDS
-from dbx_auth.world import World, printable, tell
+from dbx_auth.world import World, flat, tell
 
 from . import output_option
 
@@ -29,7 +29,7 @@ def profiles(world: World, form: str) -> None:
     for p in found:
         mark = "(default)" if p["default"] else ""
         line = f"{p['name']:<{widths[0]}}  {p['host']:<{widths[1]}}  {p['auth_type'] or ''}  {mark}"
-        click.echo(printable(line.rstrip()))
+        click.echo(flat(line.rstrip()))
 
 
 def listing(world: World) -> list[dict[str, Any]]:

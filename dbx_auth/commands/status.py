@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import Any
 
 import click
@@ -12,10 +11,10 @@ import click
 from dbx_auth import output, profile as profiles, resolve, whoami
 from dbx_auth.errors import AuthError, ConfigError, Temporary
 from dbx_auth.profile import Flags, Profile
-from dbx_auth.tokens import Token, format_expiry
-from dbx_auth.world import World, printable
+from dbx_auth.tokens import Demand, Token, format_expiry
+from dbx_auth.world import World, flat
 
-from . import identity, output_option
+from . import console, identity, output_option
 
 CHECK_BUDGET = 5.0
 """Seconds for asking the workspace."""
@@ -31,19 +30,17 @@ def status(ctx: click.Context, world: World, flags: Flags, offline: bool, form: 
     found = report(profiles.load(world, flags), world, offline=offline)
     if form == "json":
         click.echo(json.dumps(found, indent=2))
-    elif sys.stdout.isatty():
-        from rich.console import Console
-
-        Console(highlight=False).print(page(found))
+    elif shown := console(world):
+        shown.print(page(found))
     else:
-        click.echo(printable(plain(found)))
+        click.echo(plain(found))
     ctx.exit(6 if found["checked"] == "unreachable" else 0 if found["authenticated"] else 4)
 
 
 def report(profile: Profile, world: World, *, offline: bool = False) -> dict[str, Any]:
     """All that there is to know, in the shape of `status -o json`, version 1."""
     try:
-        resolution = resolve.resolve(profile, world, resolve.Demand(renew=not offline))
+        resolution = resolve.resolve(profile, world, Demand(renew=not offline))
     except AuthError as refusal:
         resolution = resolve.Resolution(None, refusal, ())
     token, error = resolution.token, resolution.error
@@ -140,7 +137,7 @@ def plain(found: dict[str, Any]) -> str:
     lines = [headline(found), *(f"  {name}: {value}" for name, value in facts(found))]
     lines += ["sources:", *(f"  {a['auth_type']}: {a['outcome']}: {a['reason']}" for a in found["attempts"])]
     lines += ["settings:", *(f"  {s['name']}: {s['value']} ({s['origin']})" for s in found["settings"])]
-    return "\n".join([*lines, *(f"warning: {text}" for text in found["warnings"])])
+    return "\n".join(map(flat, [*lines, *(f"warning: {text}" for text in found["warnings"])]))
 
 
 def _folded(attempts: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -158,7 +155,7 @@ def page(found: dict[str, Any]) -> Any:
     from rich.text import Text
 
     def cell(text: str, style: str = "") -> Text:
-        return Text(printable(text), style=style)
+        return Text(flat(text), style=style)
 
     def grid(*rows: tuple[Text, ...]) -> Padding:
         table = Table.grid(padding=(0, 2))

@@ -7,9 +7,10 @@ import click
 from dbx_auth import output, profile as profiles, resolve
 from dbx_auth.errors import UsageError
 from dbx_auth.profile import Flags
+from dbx_auth.tokens import Demand
 from dbx_auth.world import World
 
-from . import Duration, identity, output_option
+from . import Duration, has_settings, identity, output_option
 
 
 @click.command()
@@ -17,8 +18,17 @@ from . import Duration, identity, output_option
 @click.option("--min-ttl", type=Duration(), metavar="TIME", help="Life the token must have left, such as 15m.")
 @click.option("--force-refresh", is_flag=True, help="Renew the token even if it is fresh.")
 @click.option("--no-refresh", is_flag=True, help="Ask nothing of the network; fail if the token has ended.")
-@output_option(*output.FORMATS)
-def token(world: World, flags: Flags, min_ttl: float | None, force_refresh: bool, no_refresh: bool, form: str) -> None:
+@click.option("--ephemeral", is_flag=True, help="Renew the token even where the login cannot be kept.")
+@output_option(*output.FORMATS, settable=False)
+def token(
+    world: World,
+    flags: Flags,
+    min_ttl: float | None,
+    force_refresh: bool,
+    no_refresh: bool,
+    ephemeral: bool,
+    form: str,
+) -> None:
     """Print one fresh token.
 
     \b
@@ -28,6 +38,10 @@ def token(world: World, flags: Flags, min_ttl: float | None, force_refresh: bool
     """
     if force_refresh and no_refresh:
         raise UsageError("--force-refresh and --no-refresh contradict each other", hint="use one of them")
-    demand = resolve.Demand(min_ttl, force=force_refresh, renew=not no_refresh)
+    if min_ttl is None and has_settings(world):
+        from dbx_auth import settings
+
+        min_ttl = settings.min_ttl(world)
+    demand = Demand(min_ttl, force=force_refresh, renew=not no_refresh, ephemeral=ephemeral)
     found = resolve.token(profiles.load(world, flags), world, demand)
     click.echo(output.FORMATS[form](found, world.now()))

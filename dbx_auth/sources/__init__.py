@@ -7,13 +7,14 @@ person wrote; `fetch` gets the token, or raises Unavailable ("not me") or an Aut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Protocol, cast
 
 from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Profile
-from dbx_auth.store import Grant, Slot
+from dbx_auth.refresh import Renew
+from dbx_auth.store import Slot
 from dbx_auth.tokens import Token
 from dbx_auth.world import World
 
@@ -44,7 +45,7 @@ FOR_GROUPS = {"oauth-m2m", "databricks-cli", "github-oidc", "azure-devops-oidc",
 class Keeper(Protocol):
     """How `resolve` gives a source a token that rests in a store: read it, and renew it under the lock if it must."""
 
-    def fresh(self, slots: Iterable[Slot], renew: Callable[[Grant, World], Grant]) -> Token:
+    def fresh(self, slots: Iterable[Slot], renew: Renew) -> Token:
         """A fresh token from the first slot that has one. Raises Unavailable when all are empty."""
         ...
 

@@ -17,7 +17,7 @@ ambient = True
 
 def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
     """The access token of the first of these logins, renewed with its refresh token when it must be."""
-    return keeper.fresh(slots(profile, world), oauth.refresh)
+    return keeper.fresh(slots(profile, world), oauth.renewal)
 
 
 def slots(profile: Profile, world: World) -> Iterator[Slot]:

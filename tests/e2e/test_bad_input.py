@@ -117,12 +117,12 @@ def test_nobody_is_sent_to_the_browser_for_a_login_that_cannot_be_kept(machine: 
     assert machine.browsed == [] and [r for r in sandbox.log if r.method == "POST"] == []
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None])
-def test_a_cache_of_another_version_is_left_alone(machine: Machine, version: object) -> None:
+@pytest.mark.parametrize(("version", "said"), [(2, "2"), (0, "0"), ("1", "something else"), (None, "something else")])
+def test_a_cache_of_another_version_is_left_alone(machine: Machine, version: object, said: str) -> None:
     machine.write(machine.cli_cache, json.dumps({"version": version, "tokens": {HOST: {"access_token": "x"}}}))
     machine.env["DATABRICKS_HOST"] = HOST
     before = machine.files()
-    check(machine.run("token"), 5, "version 1", repr(version))
+    check(machine.run("token"), 5, "version 1", f"is version {said}", "dbx-auth doctor --fix")
     assert machine.files() == before
 
 
@@ -246,7 +246,8 @@ def expired(machine: Machine, host: str) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_token_endpoint_that_answers_nonsense(machine: Machine, name: str) -> None:
     status, body = ANSWERS[name]
-    code = {"refused": 4, "html 502": 6, "too many": 6}.get(name, 1)
+    unread = dict.fromkeys(("html", "empty", "a list", "half"), 6)  # whether it was heard is not known
+    code = {"refused": 4, "html 502": 6, "too many": 6, **unread}.get(name, 1)
     with server(status, body) as host:
         expired(machine, host)
         before = machine.files()
@@ -280,7 +281,7 @@ def test_a_huge_answer_is_cut_off(machine: Machine) -> None:
 
 
 def test_a_slow_answer_is_given_up(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dbx_auth.oauth.TOKEN_BUDGET", 0.8)
+    monkeypatch.setattr("dbx_auth.refresh.BUDGET", 0.8)
     with server(200, drip()) as host:
         expired(machine, host)
         before = machine.files()

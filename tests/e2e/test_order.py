@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from machine import OTHER, Machine
 
+from dbx_auth.lock import Lock
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.sources import ORDER
 
@@ -142,7 +143,9 @@ def test_if_it_cannot_be_renewed_it_is_served_with_a_warning(machine: Machine, s
     assert (demanded.code, demanded.out) == (4, "")
 
 
-def test_waiting_is_shown_on_a_terminal_only(machine: Machine, sandbox: Sandbox) -> None:
+def test_waiting_is_shown_on_a_terminal_only(
+    machine: Machine, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.cached_login(sandbox.url, expiry="2020-01-01T00:00:00Z", refresh_token=sandbox.add_login().refresh_token)
     machine.env["DATABRICKS_HOST"] = sandbox.url
     piped = machine.spawn("token")
@@ -150,8 +153,15 @@ def test_waiting_is_shown_on_a_terminal_only(machine: Machine, sandbox: Sandbox)
     machine.cli_cache.unlink()
     machine.cached_login(sandbox.url, expiry="2020-01-01T00:00:00Z", refresh_token=sandbox.add_login().refresh_token)
     assert machine.run("token").code == 0
-    assert any("lock" in what or "another process" in what for what in machine.waited)
-    assert any("refreshing" in what for what in machine.waited)
+    assert machine.waited[-1] == "refreshing the login"
+    assert all(what.startswith(f"asking {sandbox.url}/") for what in machine.waited[:-1])
+    waited = len(machine.waited)
+    lock = str(machine.cli_cache.with_name("token-cache.lock"))
+    machine.cached_login(sandbox.url, expiry="2020-01-01T00:00:00Z", refresh_token=sandbox.add_login().refresh_token)
+    monkeypatch.setattr("dbx_auth.lock.LOCK_WAIT", 0.3)
+    with Lock(machine.world, "it", [lock]).held():
+        assert machine.run("token").code == 6
+    assert machine.waited[waited:] == ["waiting for another process to finish with ~/.databricks/token-cache.json"]
 
 
 def test_verbose_tells_the_story_and_no_secret(machine: Machine, sandbox: Sandbox) -> None:

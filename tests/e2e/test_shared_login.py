@@ -301,10 +301,9 @@ def test_a_grant_is_renewed_in_the_keyring(machine: Machine, secret_service: Sec
     assert slot.read() is None
     keyrings.put("DEV", keyrings.envelope(cli_fields(GRANT)), machine.world)
     fresh = Grant(HOST, "at2", "rt2", 2e9 + 60)
-    with slot.locked():
+    with slot.joined(5.0), slot.room() as room:
         assert slot.read() == GRANT
-        slot.rehearse()
-        slot.write(GRANT, fresh)
+        slot.write(GRANT, fresh, room)
     assert slot.read() == fresh and len(secret_service.items(service="databricks-cli")) == 1
 
 

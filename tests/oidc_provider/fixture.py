@@ -88,9 +88,20 @@ class OidcProvider:
         tokens: Login = self._http.post(f"{self.url}/_test/login").raise_for_status().json()
         return tokens
 
+    def renews(self, refresh_token: str) -> bool:
+        """Whether the session that this refresh token is of goes on with it; it is spent."""
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": "databricks-cli"}
+        return self._http.post(f"{self.url}/oidc/v1/token", data=form).is_success
+
     def grants(self) -> Grants:
         grants: Grants = self._http.get(f"{self.url}/_test/grants").raise_for_status().json()
         return grants
+
+    def senders(self, refresh_token: str) -> list[str]:
+        """The User-Agent of each request that came with this refresh token."""
+        query = {"refresh_token": refresh_token}
+        senders: list[str] = self._http.get(f"{self.url}/_test/senders", params=query).raise_for_status().json()
+        return senders
 
     def me(self, access_token: str) -> int:
         """The status with which the workspace answers a holder of this access token: 200 or 401."""

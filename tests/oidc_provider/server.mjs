@@ -46,6 +46,7 @@ const provider = new Provider(`${url}/oidc`, {
 // ---- the OAuth server, below /oidc
 
 const counts = { code: 0, refresh: 0, refresh_ok: 0, errors: [] };
+const senders = new Map(); // of each refresh token
 const COUNTED = { authorization_code: 'code', refresh_token: 'refresh' };
 
 provider.on('grant.success', ({ oidc }) => {
@@ -64,8 +65,11 @@ async function authorize(ctx, next) {
 async function token(ctx, next) {
   // Counted on arrival, before any delay, so that a test can wait for the moment a request is in flight.
   ctx.req.body = await text(ctx.req);
-  const counted = COUNTED[new URLSearchParams(ctx.req.body).get('grant_type')];
+  const params = new URLSearchParams(ctx.req.body);
+  const counted = COUNTED[params.get('grant_type')];
   if (counted) counts[counted] += 1;
+  const sent = params.get('refresh_token');
+  if (sent) senders.set(sent, [...(senders.get(sent) ?? []), ctx.get('user-agent')]);
 
   await sleep(delayBeforeMs);
   await next();
@@ -121,6 +125,9 @@ const WORKSPACE = {
   'POST /_test/login': login,
   'GET /_test/grants': (ctx) => {
     ctx.body = counts;
+  },
+  'GET /_test/senders': (ctx) => {
+    ctx.body = senders.get(ctx.query.refresh_token) ?? [];
   },
 };
 

@@ -105,7 +105,7 @@ def test_every_token_passes_through_the_one_road(name: str) -> None:
         assert not reached
     calls = [n.func for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Call)]
     if any(isinstance(f, ast.Name) and f.id == "Token" for f in calls):
-        assert name in {"resolve", "login", "entra", "gcp"} or name.startswith("sources")
+        assert name in {"refresh", "login", "entra", "gcp"} or name.startswith("sources")
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

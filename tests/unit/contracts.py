@@ -18,8 +18,9 @@ from requests.adapters import HTTPAdapter
 from unit.far_side import TOKEN, Reply, for_requests, jwt, on_path, put_az
 
 from dbx_auth import entra, profile as profiles, resolve
-from dbx_auth.resolve import Demand, Resolution
+from dbx_auth.resolve import Resolution
 from dbx_auth.store import Grant, grant_fields
+from dbx_auth.tokens import Demand
 
 NOW = 1_700_000_000.0
 HOUR = NOW + 3600
@@ -470,7 +471,7 @@ class Ask:
         self.patch.setattr(time, "time", lambda: NOW)
         self.patch.setattr(time, "sleep", lambda seconds: None)
         self.patch.setattr(HTTPAdapter, "send", for_requests(http))
-        world = self.machine.world._replace(http=http, **parts)
+        world = self.machine.world._replace(http=http, sleep=lambda seconds: None, **parts)
         return resolve.resolve(profiles.load(world), world, demand or Demand())
 
 

@@ -10,10 +10,10 @@ import random
 import shlex
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -22,7 +22,10 @@ from requests.adapters import HTTPAdapter
 
 from dbx_auth.errors import AuthError
 from dbx_auth.store import Grant
-from dbx_auth.world import Response
+from dbx_auth.world import Response, World
+
+if TYPE_CHECKING:
+    from dbx_auth.files import Draft
 
 ME = "/api/2.0/preview/scim/v2/Me"
 ENDPOINTS = "/api/2.0/serving-endpoints"
@@ -132,14 +135,45 @@ def jwt(**claims: object) -> str:
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
+class Clock:
+    """Time that passes only where somebody sleeps; `asleep` is done at the end of each sleep."""
+
+    def __init__(self, start: float = 1_700_000_000.0, asleep: Callable[[], object] = lambda: None) -> None:
+        self.start = start
+        self.passed = 0.0
+        self.sleeps: list[float] = []
+        self.asleep = asleep
+
+    def now(self) -> float:
+        return self.start + self.passed
+
+    def monotonic(self) -> float:
+        return 5000 + self.passed
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.passed += seconds
+        self.asleep()
+
+    def into(self, world: World) -> World:
+        """The same world under this clock."""
+        return world._replace(now=self.now, monotonic=self.monotonic, sleep=self.sleep)
+
+
 class MemorySlot:
-    """A place for a grant that counts what is done to it; `meanwhile` is done while somebody waits for its lock."""
+    """A place for a grant that counts what is done to it; its locks and its journal are in `folder`.
+
+    `meanwhile` is done while somebody waits for the lock. The rest says what goes wrong, and where: `broken` when it is
+    read, `stuck` when it is locked, `no_room` before anything is spent, `full` when it is written.
+    """
 
     def __init__(
         self,
         grant: Grant | None,
+        folder: Path = Path("/nonexistent"),
         origin: str = "memory",
         *,
+        shared: bool = False,
         meanwhile: Callable[[MemorySlot], object] = lambda slot: None,
         broken: AuthError | None = None,
         stuck: AuthError | None = None,
@@ -148,9 +182,12 @@ class MemorySlot:
     ) -> None:
         self.grant = grant
         self.origin = origin
+        self.shared = shared
         self.meanwhile = meanwhile
         self.broken, self.stuck, self.full, self.no_room = broken, stuck, full, no_room
         self.done: list[str] = []
+        self.waits: list[float] = []
+        self.locks = (str(folder / "id.lock"), str(folder / "other" / "id.lock"))
 
     def read(self) -> Grant | None:
         self.done.append("read")
@@ -158,28 +195,53 @@ class MemorySlot:
             raise self.broken
         return self.grant
 
-    def write(self, spent: Grant, fresh: Grant) -> None:
-        self.done.append("write")
+    def refresh_locks(self) -> Sequence[str]:
+        self.meanwhile(self)
+        return self.locks
+
+    @contextmanager
+    def joined(self, wait: float) -> Iterator[None]:
+        self.waits.append(wait)
+        if self.stuck:
+            raise self.stuck
+        assert any(map(is_locked, self.locks)), "the store is locked before the identity"
+        self.done.append("lock")
+        try:
+            yield
+        finally:
+            self.done.append("unlock")
+
+    @contextmanager
+    def room(self) -> Iterator[Draft | None]:
+        self.done.append("room")
+        if self.no_room:
+            raise self.no_room
+        yield cast("Draft", self.PLACE)
+
+    PLACE = object()
+    """Stands for the space that was reserved."""
+
+    def write(self, spent: Grant, fresh: Grant, room: Draft | None = None) -> None:
+        self.done.append("write" if room is self.PLACE else "write anywhere")
         assert self.done.count("lock") > self.done.count("unlock"), "written without the lock"
         if self.full:
             raise self.full
         if self.grant and self.grant.refresh == spent.refresh:
             self.grant = fresh
 
-    def rehearse(self) -> None:
-        if self.no_room:
-            raise self.no_room
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        if self.stuck:
-            raise self.stuck
-        self.meanwhile(self)
-        self.done.append("lock")
-        try:
-            yield
-        finally:
-            self.done.append("unlock")
+def is_locked(path: str) -> bool:
+    """Whether somebody holds the lock of this file."""
+    import fcntl
+
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, IsADirectoryError):
+        pass
+    return False
 
 
 @contextmanager

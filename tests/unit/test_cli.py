@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -15,7 +17,17 @@ from unit.far_side import parsed
 from dbx_auth import __version__, cli, resolve
 from dbx_auth.cli import VERBS
 from dbx_auth.commands import Duration
-from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, UsageError
+from dbx_auth.errors import (
+    AuthError,
+    ConfigError,
+    InDoubt,
+    LoginRequired,
+    Refused,
+    Temporary,
+    Unreachable,
+    UsageError,
+)
+from dbx_auth.world import Ended
 
 
 def check_refused(result: Result, code: int, *words: str) -> None:
@@ -36,7 +48,15 @@ def test_help_names_every_verb_and_every_exit_code(machine: Machine, option: str
     assert (said.code, said.err) == (0, "")
     for verb, does in VERBS.items():
         assert f"  {verb} " in said.out and does in said.out
-    for code in ("  0  ok", "  1  refused", "  2  wrong", "  4  a person", "  5  a file", "  6  temporary", "130, 143"):
+    for code in (
+        "  0  ok",
+        "  1  refused",
+        "  2  wrong",
+        "  4  a person",
+        "  5  a file",
+        "  6  temporary",
+        "129, 130, 143",
+    ):
         assert code in said.out
     assert max(map(len, said.out.splitlines())) <= 80
 
@@ -143,6 +163,9 @@ ERRORS: list[tuple[AuthError, int, str]] = [
     (LoginRequired("nobody is logged in", hint="dbx-auth login"), 4, "UNAUTHENTICATED"),
     (ConfigError("the file is odd", hint="correct it"), 5, "CONFIG"),
     (Temporary("the server is busy", hint="try again"), 6, "TEMPORARY"),
+    (Temporary("it has too much to do", hint="try again in 90 s", retry_after=90.0), 6, "TEMPORARY"),
+    (Unreachable("nobody answers", hint="check the network"), 6, "TEMPORARY"),
+    (InDoubt("it broke off", hint="try again"), 6, "TEMPORARY"),
 ]
 
 
@@ -163,6 +186,7 @@ def test_each_error_has_its_exit_code_in_text_and_in_json(
         "message": str(error),
         "hint": error.hint,
         "retryable": code == 6,
+        **({"retry_after": error.retry_after} if error.retry_after else {}),
     }
 
 
@@ -187,6 +211,21 @@ def test_who_interrupts_is_told_so(
     monkeypatch.setattr(resolve, "token", fail)
     said = machine.run("token", "-o", "json")
     assert (said.code, said.out) == (130, "") and said.err.strip() == "dbx-auth: interrupted"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("inside", [True, False])
+def test_who_is_asked_to_end_says_by_which_signal(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int, inside: bool
+) -> None:
+    def ended(*args: object, **rest: object) -> None:
+        raise Ended(number)
+
+    if inside:
+        monkeypatch.setattr(resolve, "token", ended)
+    else:
+        monkeypatch.setattr(cli.cli, "main", ended)
+    assert machine.run("token", "-o", "json") == Result(code, "", "dbx-auth: interrupted\n")
 
 
 def test_an_interruption_outside_of_click_is_one_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +420,27 @@ def test_verbose_tells_what_is_tried_on_stderr_and_no_secret(machine: Machine) -
     assert (said.code, said.out) == (0, "at-secret\n")
     assert "dbx-auth: pat: unavailable: not set: token (DATABRICKS_TOKEN)" in said.err
     assert "dbx-auth: stored: unavailable" in said.err and "-secret" not in said.err
+    assert "read ~/" not in said.err, "that is for -vv"
     assert machine.spawn("token", "--host", HOST).err == ""
+
+
+@pytest.mark.parametrize("options", [["-vv"], ["-v", "-v"], ["--verbose", "--verbose"], ["-vvv"]])
+def test_verbose_twice_tells_each_file_too(machine: Machine, options: list[str]) -> None:
+    path = machine.cached_login(HOST, access_token="at-secret", refresh_token="rt-secret")
+    said = machine.spawn(*options, "token", "--host", HOST)
+    assert (said.code, said.out) == (0, "at-secret\n")
+    assert "dbx-auth: pat: unavailable" in said.err and "-secret" not in said.err
+    assert f"dbx-auth: read ~/.databricks/token-cache.json: {path.stat().st_size} bytes" in said.err
+
+
+def test_verbose_twice_tells_each_request_and_lock_and_no_secret(machine: Machine) -> None:
+    host = "http://127.0.0.1:1"
+    machine.cached_login(host, access_token="at-secret", refresh_token="rt-secret", expiry="2020-01-01T00:00:00Z")
+    said = machine.spawn("-vv", "token", "--host", host)
+    assert (said.code, said.out) == (6, "") and not re.search("[ar]t-secret", said.err)
+    assert f"dbx-auth: GET {host}/.well-known/databricks-config: " in said.err and " s: Unreachable" in said.err
+    assert f"dbx-auth: locked {machine.home}/.databricks/.dbx-auth/" in said.err
+    assert f"dbx-auth: locked {machine.home}/.databricks/token-cache.lock" in said.err
 
 
 # ---- durations -------------------------------------------------------------------------------------------------------

@@ -20,13 +20,14 @@ import pytest
 from machine import HOST, OTHER, Machine, Result
 from unit.far_side import ENDPOINTS, ME, TOKEN, FarSide, Reply, free_ports, never, parsed
 
-from dbx_auth import callback as callbacks, login as logins, profile as profile_module
+from dbx_auth import callback as callbacks, cli, login as logins, profile as profile_module, resolve
+from dbx_auth.cli import VERBS
 from dbx_auth.commands import models as models_verb, status as status_verb
 from dbx_auth.profile import Flags
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.sources import ORDER
 from dbx_auth.store import Grant, grant_fields
-from dbx_auth.tokens import Token, format_expiry, parse_expiry
+from dbx_auth.tokens import Demand, Token, format_expiry, parse_expiry
 from dbx_auth.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +121,37 @@ def test_the_options_demand_what_they_say(machine: Machine, options: list[str], 
     machine.cached_login("http://127.0.0.1:1")
     said = machine.run("token", "--host", "http://127.0.0.1:1", *options)
     assert (said.code, said.out.strip()) == (code, printed), said
+
+
+@pytest.mark.parametrize(
+    ("options", "demand"),
+    [
+        ([], Demand()),
+        (["--min-ttl", "15m"], Demand(min_ttl=900)),
+        (["--force-refresh"], Demand(force=True)),
+        (["--no-refresh"], Demand(renew=False)),
+        (["--ephemeral"], Demand(ephemeral=True)),
+        (["--ephemeral", "--force-refresh", "--min-ttl", "60"], Demand(min_ttl=60, force=True, ephemeral=True)),
+    ],
+)
+def test_each_option_is_a_demand_of_its_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, options: list[str], demand: Demand
+) -> None:
+    demands: list[Demand] = []
+
+    def token(profile: object, world: World, demand: Demand) -> Token:
+        demands.append(demand)
+        return Token("t", host=HOST)
+
+    monkeypatch.setattr(resolve, "token", token)
+    assert machine.run("token", *options).out == "t\n" and demands == [demand]
+
+
+@pytest.mark.parametrize(("verb", "hardened"), [("login", 1), ("token", 0)])
+def test_what_holds_secrets_for_minutes_keeps_them_off_the_disk(machine: Machine, verb: str, hardened: int) -> None:
+    times: list[None] = []
+    cli.run([verb, "--host", "http://127.0.0.1:1"], machine.world._replace(harden=lambda: times.append(None)))
+    assert len(times) == hardened
 
 
 def test_a_date_that_no_calendar_has_is_no_traceback(machine: Machine) -> None:
@@ -699,9 +731,12 @@ def test_the_script_of_each_shell_is_the_one_we_ship(machine: Machine, shell: st
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("dbx-auth ", {"login", "status", "token", "models", "logout", "profiles", "completion", "sandbox"}),
+        ("dbx-auth ", set(VERBS)),
         ("dbx-auth st", {"status"}),
-        ("dbx-auth token --", {"--profile", "--host", "--account-id", "--min-ttl", "--force-refresh", "--no-refresh"}),
+        (
+            "dbx-auth token --",
+            {"--profile", "--host", "--account-id", "--min-ttl", "--force-refresh", "--no-refresh", "--ephemeral"},
+        ),
         ("dbx-auth token -o ", {"text", "json", "header", "headers", "env"}),
         ("dbx-auth completion ", {"bash", "zsh", "fish"}),
     ],

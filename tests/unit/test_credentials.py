@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,7 +15,17 @@ from machine import HOST, OTHER, Machine
 from unit.far_side import TOKEN, FarSide, Reply, never
 
 import dbx_auth
-from dbx_auth import AuthError, ConfigError, Credentials, LoginRequired, Refused, Temporary, Token, token_provider
+from dbx_auth import (
+    AuthError,
+    ConfigError,
+    Credentials,
+    LoginRequired,
+    Refused,
+    Temporary,
+    Token,
+    credentials as credentials_module,
+    token_provider,
+)
 from dbx_auth.errors import UsageError
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.store import AuthJson, Grant, OwnSlot, grant_fields
@@ -291,6 +302,25 @@ def test_however_many_threads_ask_one_renews(machine: Machine) -> None:
     for thread in threads:
         thread.join(30)
     assert found == ["new-1"] * 20 and len(far.posts()) == 1
+
+
+def test_a_child_does_not_wait_for_a_thread_that_it_was_not_given(machine: Machine) -> None:
+    """Of all threads a fork takes along the one that forks; what another one held stays held for ever."""
+    logged_in(machine)
+    mine, other = credentials(machine), credentials(machine)
+    with mine._lock:
+        credentials_module._after_fork()
+        assert (mine.token().value, other.token().value) == ("old", "old")
+
+
+def test_credentials_that_nobody_has_any_more_are_not_kept_for_that(machine: Machine) -> None:
+    logged_in(machine)
+    mine = credentials(machine)
+    assert mine in credentials_module._all
+    before = len(credentials_module._all)
+    del mine
+    gc.collect()
+    assert len(credentials_module._all) < before
 
 
 def test_however_many_threads_ask_a_principals_token_is_bought_once(machine: Machine) -> None:

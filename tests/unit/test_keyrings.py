@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 from machine import HOST, Machine
+from unit.far_side import Clock, is_locked
 
 from dbx_auth import keyrings
 from dbx_auth.errors import ConfigError, Temporary
 from dbx_auth.keyrings import KeyringSlot, NoKeyring, add_command, decoded, envelope, for_login
-from dbx_auth.store import PLAINTEXT, Grant, cli_fields, storage_mode
+from dbx_auth.lock import Lock
+from dbx_auth.store import PLAINTEXT, CliCache, CliSlot, Grant, cli_fields, keyring_lock, storage_mode
 from dbx_auth.world import World
 
 WANTED = Grant(HOST, account_id="acc")
@@ -241,13 +243,14 @@ def test_a_renewed_grant_replaces_the_spent_one_and_what_we_do_not_know_stays(
     )
     held["PROD"] = envelope(cli_fields(grant()))
     slot = KeyringSlot(machine.world, "DEV", WANTED)
-    slot.rehearse()
-    slot.write(grant(), grant("at2", "rt2"))
+    with slot.joined(1.0), slot.room() as room:
+        assert set(held) == {"DEV", "PROD"}, "the trial left nothing"
+        slot.write(grant(), grant("at2", "rt2"), room)
     kept = json.loads(held["DEV"])
     assert kept["profile_fingerprint"] == "f" and kept["token"]["new"] == [1] and kept["token"]["expires_in"] > 1
     assert slot.read() == grant("at2", "rt2", account_id="acc")
     assert json.loads(held["PROD"])["token"]["access_token"] == "at", "in the keyring an entry has no twin"
-    assert set(held) == {"DEV", "PROD"}, "and the rehearsal left nothing"
+    assert set(held) == {"DEV", "PROD"}
 
 
 def test_what_was_logged_out_or_renewed_by_others_meanwhile_stays_so(machine: Machine, held: dict[str, str]) -> None:
@@ -261,20 +264,41 @@ def test_what_was_logged_out_or_renewed_by_others_meanwhile_stays_so(machine: Ma
 
 def test_what_could_not_be_kept_is_known_before_it_is_asked_for(machine: Machine, held: dict[str, str]) -> None:
     held["DEV"] = "x" * 1001
-    with pytest.raises(ConfigError, match="too large"):
-        KeyringSlot(machine.world, "DEV", WANTED).rehearse()
+    with pytest.raises(ConfigError, match="too large"), KeyringSlot(machine.world, "DEV", WANTED).room():
+        pytest.fail("there is no room")
+    del held["DEV"]
+    with KeyringSlot(machine.world, "DEV", WANTED).room():
+        assert held == {}
 
 
-def test_the_lock_is_the_one_the_cli_takes_for_both_stores(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    import filelock
-
-    monkeypatch.setattr("dbx_auth.store.LOCK_WAIT", 0.1)
+def test_while_it_is_renewed_the_lock_of_this_user_and_the_one_that_the_cli_takes_are_held(
+    machine: Machine, held: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keyring is there for every HOME of a user, and the CLI's lock lies in one."""
+    monkeypatch.setattr(World, "runtime_dir", property(lambda world: str(tmp_path / "run")))
+    held["DEV"] = envelope(cli_fields(grant()))
     slot = KeyringSlot(machine.world, "DEV", WANTED)
-    with slot.locked(), pytest.raises(filelock.Timeout):
-        filelock.FileLock(machine.home / ".databricks" / "token-cache.lock").acquire(timeout=0.1)
-    with filelock.FileLock(machine.home / ".databricks" / "token-cache.lock"), pytest.raises(Temporary):
-        with slot.locked():
-            pass
+    of_user = keyring_lock(CliCache(machine.world), HOST).paths[0]
+    of_cli = str(machine.home / ".databricks" / "token-cache.lock")
+    assert of_user.startswith(str(tmp_path / "run"))
+    with slot.joined(1.0):
+        assert is_locked(of_user) and is_locked(of_cli)
+        slot.write(grant(), grant("at2", "rt2"))
+        assert is_locked(of_user) and is_locked(of_cli)
+    assert not is_locked(of_user) and not is_locked(of_cli)
+    assert slot.shared, "the CLI renews it without a lock"
+    for other in (of_user, of_cli):
+        clock = Clock()
+        waits = KeyringSlot(clock.into(machine.world), "DEV", WANTED)
+        with Lock(World({}, "/nonexistent"), "it", [other]).held(), pytest.raises(Temporary), waits.joined(2.0):
+            pytest.fail("two are inside")
+        assert clock.passed == pytest.approx(2), "within the time that is given for both"
+    assert not is_locked(of_user) and not is_locked(of_cli)
+
+
+def test_two_logins_of_one_host_in_a_keyring_are_renewed_one_after_the_other(machine: Machine) -> None:
+    first, second = (KeyringSlot(machine.world, name, WANTED).refresh_locks() for name in ("DEV", HOST))
+    assert first == second == CliSlot(CliCache(machine.world), "DEV", WANTED).refresh_locks()
 
 
 # ---- macOS -----------------------------------------------------------------------------------------------------------

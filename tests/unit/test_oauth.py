@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from email.utils import format_datetime
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from dbx_auth import oauth
-from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary, Unreachable
-from dbx_auth.oauth import DISCOVERY_BUDGET, TOKEN_BUDGET, UNSTATED_LIFE, Endpoints, discover, refusal
+from dbx_auth.errors import AuthError, ConfigError, InDoubt, LoginRequired, Refused, Temporary, Unreachable
+from dbx_auth.oauth import (
+    DISCOVERY_BUDGET,
+    PAUSES,
+    TOKEN_BUDGET,
+    UNSTATED_LIFE,
+    Endpoints,
+    discover,
+    refusal,
+    retry_after,
+)
 from dbx_auth.store import Grant
 from dbx_auth.world import Response, World
 
@@ -35,6 +46,16 @@ class Slow(NamedTuple):
     answer: Any
 
 
+class InTurn:
+    """Several answers, one after the other; the last is given for ever."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+
+    def next(self) -> Any:
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
 class Far:
     """A far side that answers as it was told, remembers what it was asked, and carries the clocks.
 
@@ -46,15 +67,18 @@ class Far:
         self.asked: list[tuple[str, str, dict[str, Any]]] = []
         self.notes: list[str] = []
         self.waited: list[tuple[str, float]] = []
+        self.slept: list[float] = []
         self.passed = 0.0
 
     def __call__(self, method: str, url: str, **how: Any) -> Response:
         self.asked.append((method, url, how))
         answer = self.answers.get(url, 404)
+        if isinstance(answer, InTurn):
+            answer = answer.next()
         if isinstance(answer, Slow):
             self.passed += min(answer.seconds, how["budget"])
             if answer.seconds >= how["budget"]:
-                raise Temporary(f"no complete answer from {url}", hint="try again")
+                raise InDoubt(f"no complete answer from {url}", hint="try again")
             answer = answer.answer
         if isinstance(answer, Exception):
             raise answer
@@ -69,6 +93,7 @@ class Far:
             home="/nowhere",
             now=lambda: NOW + self.passed,
             monotonic=lambda: self.passed,
+            sleep=self.sleep,
             http=self,
             note=self.notes.append,
             waiting=self.wait,
@@ -78,20 +103,35 @@ class Far:
         self.waited.append((what, seconds))
         return nullcontext()
 
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.passed += seconds
+
     @property
     def urls(self) -> list[str]:
         return [url for _, url, _ in self.asked]
 
     @property
+    def posts(self) -> list[tuple[str, dict[str, Any]]]:
+        """Each POST: its URL, and all that was said with it."""
+        return [(url, how) for method, url, how in self.asked if method == "POST"]
+
+    @property
     def posted(self) -> tuple[str, dict[str, Any]]:
-        """The one POST: its URL, and all that was said with it."""
-        ((url, how),) = [(url, how) for method, url, how in self.asked if method == "POST"]
-        return url, how
+        """The one POST."""
+        (one,) = self.posts
+        return one
 
 
-def said(body: object, status: int = 200, url: str = TOKEN) -> Response:
+def said(body: object, status: int = 200, url: str = TOKEN, **headers: str) -> Response:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Response(url, status, {"content-type": "application/json"}, raw)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(url, status, {"content-type": "application/json", **named}, raw)
+
+
+def renew(held: Grant, far: Far) -> Grant:
+    """Find the endpoint, and renew there."""
+    return oauth.renewal(held, far.world)(held, TOKEN_BUDGET)
 
 
 GOOD = {"access_token": "new-access", "token_type": "Bearer", "refresh_token": "new-refresh", "expires_in": 3600}
@@ -239,7 +279,7 @@ def test_a_login_of_entra_id_is_renewed_at_its_tenant_for_the_same_scopes() -> N
     tenant = "https://login.microsoftonline.com/a-tenant"
     far = Far({f"{tenant}/oauth2/v2.0/token": {"access_token": "new-access", "expires_in": "3600"}})
     held = Grant(HOST, "old", "rt", client_id="az", scopes=("app/.default", "offline_access"), authority=tenant)
-    assert oauth.refresh(held, far.world).access == "new-access"
+    assert renew(held, far).access == "new-access"
     assert far.posted[1]["form"] == {
         "grant_type": "refresh_token",
         "refresh_token": "rt",
@@ -253,14 +293,14 @@ def test_a_login_of_entra_id_is_renewed_at_its_tenant_for_the_same_scopes() -> N
 def test_the_role_of_a_group_is_asked_for_in_every_grant(group_id: str) -> None:
     given = {"access_token": "new-access", "token_type": "Bearer", "expires_in": 3600}
     sent = []
-    grants: list[Callable[[World], Grant]] = [
-        lambda world: oauth.refresh(Grant(HOST, "old", "rt", group_id=group_id), world),
-        lambda world: oauth.client_credentials(Grant(HOST, client_id="id", group_id=group_id), "secret", world),
-        lambda world: oauth.exchange_token(Endpoints("", TOKEN), "jwt", Grant(HOST, group_id=group_id), world),
+    grants: list[Callable[[Far], Grant]] = [
+        lambda far: renew(Grant(HOST, "old", "rt", group_id=group_id), far),
+        lambda far: oauth.client_credentials(Grant(HOST, client_id="id", group_id=group_id), "secret", far.world),
+        lambda far: oauth.exchange_token(Endpoints("", TOKEN), "jwt", Grant(HOST, group_id=group_id), far.world),
     ]
     for ask in grants:
         far = Far({TOKEN: given})
-        ask(far.world)
+        ask(far)
         sent.append(far.posted[1]["form"].get("assume_group", ""))
     assert sent == [group_id] * 3
 
@@ -314,7 +354,7 @@ FOREIGN = [
 def test_an_endpoint_of_somebody_else_is_refused_and_nothing_is_sent_there(url: str, name: str) -> None:
     far = Far({METADATA if name == "oidc_endpoint" else ROOT + RFC8414: {name: url}})
     with pytest.raises(ConfigError, match=f"^{HOST} names an OAuth endpoint that is not its own: ") as refused:
-        oauth.refresh(GRANT, far.world)
+        renew(GRANT, far)
     assert refused.value.hint == "check the host: dbx-auth status"
     assert set(far.urls) <= {METADATA, ROOT + RFC8414}
     assert all(method == "GET" for method, _, _ in far.asked)
@@ -340,7 +380,7 @@ def test_a_host_on_loopback_is_its_own_and_no_databricks() -> None:
 
 def test_refreshing_sends_the_refresh_token_and_the_client_and_nothing_else() -> None:
     far = Far({TOKEN: GOOD})
-    fresh = oauth.refresh(GRANT, far.world)
+    fresh = renew(GRANT, far)
     assert far.posted == (
         TOKEN,
         {
@@ -361,7 +401,7 @@ def test_refreshing_sends_the_refresh_token_and_the_client_and_nothing_else() ->
 
 def test_refreshing_uses_the_client_that_logged_in() -> None:
     far = Far({TOKEN: GOOD})
-    fresh = oauth.refresh(Grant(HOST, "a", "r", client_id="my-app"), far.world)
+    fresh = renew(Grant(HOST, "a", "r", client_id="my-app"), far)
     assert far.posted[1]["form"]["client_id"] == fresh.client_id == "my-app"
 
 
@@ -438,7 +478,7 @@ def test_basic_is_base64_of_both(username: str, password: str, raw: bytes) -> No
 
 
 def refreshed(body: object, status: int = 200) -> Grant:
-    return oauth.refresh(GRANT, Far({TOKEN: said(body, status)}).world)
+    return renew(GRANT, Far({TOKEN: said(body, status)}))
 
 
 @pytest.mark.parametrize("rotated", [{}, {"refresh_token": None}, {"refresh_token": ""}, {"refresh_token": 7}])
@@ -477,7 +517,7 @@ def test_a_life_is_a_number_of_seconds_whatever_it_is_written_as(told: dict[str,
 
 def test_a_life_counts_from_the_moment_of_asking() -> None:
     far = Far({METADATA: Slow(2, {}), TOKEN: Slow(10, GOOD)})
-    assert oauth.refresh(GRANT, far.world).expires_at == NOW + 2 + 3600
+    assert renew(GRANT, far).expires_at == NOW + 2 + 3600
 
 
 @pytest.mark.parametrize("told", [{}, {"token_type": None}, {"token_type": ""}])
@@ -501,11 +541,23 @@ def test_half_an_answer_is_refused(access: object) -> None:
     assert "canary" not in str(refused.value)
 
 
-@pytest.mark.parametrize("body", [b"", HTML, b"[]", b'"x"', b"null", b'{"access_token": "canary', b"\xff\xfe", b"{}"])
-def test_an_answer_that_is_no_object_with_a_token_is_refused(body: bytes) -> None:
-    with pytest.raises(Refused) as refused:
-        refreshed(body)
-    assert "canary" not in str(refused.value)
+def test_an_object_without_a_token_is_refused() -> None:
+    with pytest.raises(Refused, match="without an access token"):
+        refreshed({})
+
+
+@pytest.mark.parametrize("body", [b"", HTML, b"[]", b'"x"', b"null", b'{"access_token": "canary', b"\xff\xfe"])
+def test_an_answer_that_nobody_can_read_leaves_in_doubt_what_is_good_for_one_use(body: bytes) -> None:
+    """The refresh token may be spent by then; a secret or an ID token is as good as before."""
+    far = Far({TOKEN: said(body)})
+    with pytest.raises(InDoubt, match=f"^{TOKEN} answered 200 with ") as doubt:
+        renew(GRANT, far)
+    assert "canary" not in str(doubt.value) and "check that the host" in doubt.value.hint
+    assert len(far.posts) == 1, "it is for the keeper to ask once more"
+    with pytest.raises(Refused, match=f"^{TOKEN} answered 200 with "):
+        oauth.client_credentials(Grant(HOST, client_id="the-id"), "secret", Far({TOKEN: said(body)}).world)
+    with pytest.raises(Refused, match=f"^{TOKEN} answered 200 with "):
+        call("code", Far({TOKEN: said(body)}))
 
 
 def test_an_error_that_says_200_is_an_error() -> None:
@@ -539,8 +591,11 @@ MEANINGS: list[tuple[int, object, type[AuthError], str]] = [
     (400, {"error": "invalid_scope"}, Refused, LOOK),
     # RFC 6749, 4.1.2.1, and what others send
     (400, {"error": "access_denied"}, Refused, LOOK),
-    (400, {"error": "server_error"}, Temporary, BUSY),
+    (400, {"error": "server_error"}, InDoubt, BUSY),
+    (200, {"error": "server_error"}, InDoubt, BUSY),
+    (400, {"error": "internal_failure"}, InDoubt, BUSY),
     (400, {"error": "temporarily_unavailable"}, Temporary, BUSY),
+    (500, {"error": "temporarily_unavailable"}, Temporary, BUSY),
     (200, {"error": "temporarily_unavailable"}, Temporary, BUSY),
     (418, {"error": "brewing"}, Refused, LOOK),
     # Databricks
@@ -550,14 +605,14 @@ MEANINGS: list[tuple[int, object, type[AuthError], str]] = [
     (403, {"error_code": "PERMISSION_DENIED", "message": "no"}, Refused, LOOK),
     (404, {"error_code": "ENDPOINT_NOT_FOUND", "message": "no"}, Refused, LOOK),
     (503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "later"}, Temporary, BUSY),
-    # the status speaks where it says "later", whatever else is said
-    (408, {}, Temporary, BUSY),
+    # the status speaks where it says "later", whatever else is said; 429 and 503 are said at the door
+    (408, {}, InDoubt, BUSY),
     (429, {"error": "invalid_grant"}, Temporary, BUSY),
-    (500, {"error": "invalid_grant", "error_description": "Refresh token is invalid"}, Temporary, BUSY),
-    (502, HTML, Temporary, BUSY),
+    (500, {"error": "invalid_grant", "error_description": "Refresh token is invalid"}, InDoubt, BUSY),
+    (502, HTML, InDoubt, BUSY),
     (503, b"", Temporary, BUSY),
-    (504, b"upstream timed out", Temporary, BUSY),
-    (599, [], Temporary, BUSY),
+    (504, b"upstream timed out", InDoubt, BUSY),
+    (599, [], InDoubt, BUSY),
     # nothing that could be understood
     (400, HTML, Refused, LOOK),
     (401, b"", Refused, LOOK),
@@ -649,26 +704,211 @@ def test_no_login_helps_a_service_principal(status: int, body: object, kind: typ
     assert error.value.exit_code in (1, 6)
 
 
-def test_silence_of_the_token_endpoint_is_temporary() -> None:
+def test_silence_of_the_token_endpoint_leaves_all_in_doubt() -> None:
     far = Far({TOKEN: Slow(99, GOOD)})
+    with pytest.raises(InDoubt):
+        renew(GRANT, far)
+    assert far.passed == TOKEN_BUDGET and len(far.posts) == 1
+
+
+# ---- asked again ---------------------------------------------------------------------------------------------------
+
+AWAY = Unreachable("cannot reach it", hint="check the network")
+GRANTS = ["refresh", "code", "client credentials"]
+
+
+@pytest.mark.parametrize("name", GRANTS)
+@pytest.mark.parametrize(
+    "failure", [AWAY, said(b"", 503), said({"error": "invalid_grant"}, 429)], ids=("away", 503, 429)
+)
+def test_who_reached_nobody_or_was_turned_away_tries_three_times_more(name: str, failure: Any) -> None:
+    far = Far({TOKEN: InTurn(failure, failure, failure, Slow(1, GOOD))})
+    assert call(name, far).expires_at == NOW + 3.5 + 3600, "a life counts from the try that got it"
+    assert PAUSES == (0.5, 1.0, 2.0) and far.slept == [0.5, 1.0, 2.0]
+    assert [how["budget"] for _, how in far.posts] == [30, 29.5, 28.5, 26.5]
+    assert len({json.dumps(how["form"]) for _, how in far.posts}) == 1
+    text = str(failure if isinstance(failure, Exception) else refusal(failure._replace(url=TOKEN)))
+    assert far.notes[-3:] == [f"once more in {pause} s: {text}" for pause in ("0.5", "1", "2")]
+    waited = [seconds for what, seconds in far.waited if not what.startswith("asking https")]
+    assert waited == [TOKEN_BUDGET], "one wait for all of it"
+
+
+@pytest.mark.parametrize("name", GRANTS)
+def test_after_four_tries_the_last_failure_is_told(name: str) -> None:
+    far = Far({TOKEN: InTurn(*(Unreachable(f"failure {number}", hint="h") for number in range(1, 6)))})
+    with pytest.raises(Unreachable, match="^failure 4$"):
+        call(name, far)
+    assert len(far.posts) == 4 and far.slept == [0.5, 1, 2]
+
+
+@pytest.mark.parametrize("name", GRANTS)
+@pytest.mark.parametrize(
+    "failure",
+    [
+        InDoubt("broke off", hint="h"),
+        Refused("the certificate is not trusted", hint="h"),
+        ConfigError("the proxy settings cannot be used", hint="h"),
+        *(said({}, status) for status in (400, 401, 403, 404, 408, 500, 501, 502, 504, 302)),
+        said({"error": "temporarily_unavailable"}, 400),
+        said({"error": "server_error"}, 200),
+    ],
+    ids=range(15),
+)
+def test_what_may_have_been_heard_or_will_not_pass_is_asked_once(name: str, failure: Any) -> None:
+    far = Far({TOKEN: InTurn(failure, GOOD)})
+    with pytest.raises(AuthError):
+        call(name, far)
+    assert len(far.posts) == 1 and far.slept == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "slept"),
+    [
+        ("3", [3.0]),
+        (" 07 ", [7.0]),
+        ("0", [0.5]),  # a server in a hurry gets no storm
+        ("29", [29.0]),
+        ("Thu, 01 Jan 2026 12:00:10 GMT", [10.0]),
+        ("Thu, 01 Jan 2026 13:00:10 +0100", [10.0]),
+        ("Thu, 01 Jan 2026 11:00:00 GMT", [0.5]),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_says_how_long_to_leave_it_alone(status: int, asked: str, slept: list[float]) -> None:
+    far = Far({TOKEN: InTurn(said(b"", status, retry_after=asked), GOOD)})
+    assert renew(GRANT, far).access == "new-access"
+    assert far.slept == slept
+    assert [how["budget"] for _, how in far.posts] == [30, 30 - slept[0]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds", "hint"),
+    [
+        ("30", 30.0, "try again in 30 s"),
+        ("3600", 3600.0, "try again in 3600 s"),
+        ("999999999", 999_999_999.0, "try again in 999999999 s"),
+        ("Thu, 01 Jan 2026 13:00:00 GMT", 3600.0, "try again in 3600 s"),
+        ("1234567890", None, "try again in a while"),
+        ("-1", None, "try again in a while"),
+        ("1.5", None, "try again in a while"),
+        ("", None, "try again in a while"),
+        ("soon", None, "try again in a while"),
+        ("\u0661", None, "try again in a while"),
+        ("Thu, 99 Jan 2026 13:00:00 GMT", None, "try again in a while"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_has_to_wait_too_long_or_for_nobody_knows_what_ends_at_once(
+    status: int, asked: str, seconds: float | None, hint: str
+) -> None:
+    far = Far({TOKEN: InTurn(said(b"", status, retry_after=asked), GOOD)})
+    with pytest.raises(Temporary) as error:
+        renew(GRANT, far)
+    assert type(error.value) is Temporary
+    assert (error.value.retry_after, error.value.hint) == (seconds, hint)
+    assert len(far.posts) == 1 and far.slept == []
+
+
+@pytest.mark.parametrize("failure", [AWAY, said(b"", 503)], ids=("away", 503))
+@pytest.mark.parametrize(
+    ("seconds", "budgets"), [(7, [30, 22.5, 14.5, 5.5]), (9, [30, 20.5, 10.5]), (15, [30, 14.5]), (29.5, [30])]
+)
+def test_no_try_begins_where_the_time_is_over(failure: Any, seconds: float, budgets: list[float]) -> None:
+    """A try takes so many seconds, and this is what is left for each."""
+    far = Far({TOKEN: Slow(seconds, failure)})
     with pytest.raises(Temporary):
-        oauth.refresh(GRANT, far.world)
-    assert far.passed == TOKEN_BUDGET
+        oauth.refresh(GRANT, Endpoints("", TOKEN), far.world)
+    assert [how["budget"] for _, how in far.posts] == pytest.approx(budgets)
+
+
+def test_the_time_for_one_renewal_is_the_caller_s_to_say() -> None:
+    far, endpoints = Far({TOKEN: AWAY}), Endpoints("", TOKEN)
+    with pytest.raises(Unreachable):
+        oauth.refresh(GRANT, endpoints, far.world, 1.6)
+    assert far.waited == [("refreshing the login", 1.6)]
+    assert [how["budget"] for _, how in far.posts] == pytest.approx([1.6, 1.1, 0.1])
+    far = Far({TOKEN: AWAY})
+    with pytest.raises(Unreachable):
+        oauth.refresh(GRANT, endpoints, far.world, 1.5)
+    assert far.slept == [0.5], "at the end of the time nobody is asked any more"
+
+
+def test_the_endpoint_is_looked_up_once_however_often_it_is_asked() -> None:
+    far = Far({TOKEN: GOOD})
+    spend = oauth.renewal(Grant(HOST), far.world)
+    assert far.urls == [METADATA, ROOT + RFC8414], "before anything is spent"
+    other = Grant(HOST, "a", "another", client_id="my-app")
+    assert spend(other, 20).access == spend(GRANT, 10).access == "new-access"
+    assert [(how["form"]["refresh_token"], how["form"]["client_id"], how["budget"]) for _, how in far.posts] == [
+        ("another", "my-app", 20),
+        ("canary-old-refresh", "databricks-cli", 10),
+    ]
+
+
+@contextmanager
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In a time zone that is not UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "EST+5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "120"}, 120.0),
+        ({"retry-after": "123456789"}, 123_456_789.0),
+        ({"retry-after": "1234567890"}, None),
+        ({"retry-after": "Thu, 01 Jan 2026 12:02:00 GMT"}, 120.0),
+        ({"retry-after": "Thursday, 01-Jan-26 12:02:00 GMT"}, 120.0),
+        ({"retry-after": "Thu, 01 Jan 2026 11:59:59 GMT"}, 0.0),
+        ({"retry-after": "Thu Jan  1 12:02:00 2026"}, 120.0),  # the third form of RFC 9110, 5.6.7: it is UTC
+        ({"retry-after": "+5"}, None),
+        ({"retry-after": "5 s"}, None),
+        ({"retry-after": "\xb2"}, None),
+        ({"retry-after": "5, 10"}, None),
+    ],
+)
+def test_how_long_a_server_wants_to_be_left_alone(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], seconds: float | None
+) -> None:
+    with elsewhere(monkeypatch):
+        assert retry_after(Response(TOKEN, 429, headers, b""), NOW) == seconds
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text() | st.datetimes().map(format_datetime) | st.integers().map(str))
+def test_whatever_a_server_says_is_a_time_to_wait_or_nothing(asked: str) -> None:
+    seconds = retry_after(Response(TOKEN, 429, {"retry-after": asked}, b""), NOW)
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_how_long_to_wait_is_in_the_error_for_a_program_to_read(status: int) -> None:
+    error = refusal(said({}, status, retry_after="90"))
+    assert (error.retry_after, error.hint) == (90.0, "try again in 90 s")
+    until = "Thu, 01 Jan 2026 12:01:00 GMT"
+    assert refusal(said({}, status, retry_after=until), (), NOW).retry_after == 60
+    assert refusal(said({}, status)).retry_after is None
+    assert refusal(said({"error": "invalid_scope"}, 400, retry_after="90")).retry_after is None
 
 
 # ---- secrets -------------------------------------------------------------------------------------------------------
 
 
-def call(name: str, far: Far) -> None:
+def call(name: str, far: Far) -> Grant:
     """Each grant, with a canary for everything that is secret."""
     grant = Grant(HOST, "canary-access", "canary-refresh")
     endpoints = Endpoints(f"{ROOT}/v1/authorize", TOKEN)
     if name == "refresh":
-        oauth.refresh(grant, far.world)
-    elif name == "code":
-        oauth.exchange_code(endpoints, "canary-code", "canary-verifier", "http://localhost:8020", grant, far.world)
-    else:
-        oauth.client_credentials(Grant(HOST, client_id="the-id"), "canary-secret", far.world)
+        return renew(grant, far)
+    if name == "code":
+        uri = "http://localhost:8020"
+        return oauth.exchange_code(endpoints, "canary-code", "canary-verifier", uri, grant, far.world)
+    return oauth.client_credentials(Grant(HOST, client_id="the-id"), "canary-secret", far.world)
 
 
 @pytest.mark.parametrize("name", ["refresh", "code", "client credentials"])
@@ -720,13 +960,13 @@ def test_a_server_that_repeats_a_secret_does_not_get_it_printed(name: str, secre
 def test_what_a_server_says_means_the_same_whatever_the_secret_is(secret: str) -> None:
     far = Far({TOKEN: said({"error": "invalid_request", "error_description": "Refresh token is invalid"}, 401)})
     with pytest.raises(LoginRequired):
-        oauth.refresh(Grant(HOST, "a", secret), far.world)
+        renew(Grant(HOST, "a", secret), far)
 
 
 def test_a_secret_too_short_to_be_one_leaves_the_words_alone() -> None:
     far = Far({TOKEN: said({"error": "invalid_request", "error_description": "Refresh token is invalid"}, 401)})
     with pytest.raises(LoginRequired, match="answered 401: invalid_request: Refresh token is invalid"):
-        oauth.refresh(Grant(HOST, "a", "r"), far.world)
+        renew(Grant(HOST, "a", "r"), far)
 
 
 def test_where_nobody_answers_discovery_has_nothing_to_fall_back_to() -> None:

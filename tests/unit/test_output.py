@@ -15,11 +15,13 @@ from dbx_auth.errors import (
     Attempt,
     AuthError,
     ConfigError,
+    InDoubt,
     LoginRequired,
     NotConfigured,
     Refused,
     Temporary,
     Unavailable,
+    Unreachable,
     UsageError,
 )
 from dbx_auth.output import FORMATS, duration, failure
@@ -161,6 +163,8 @@ ERRORS: list[tuple[Callable[..., AuthError], int, str, bool]] = [
     (lambda text, hint: NotConfigured(text, [], hint=hint), 4, "UNAUTHENTICATED", False),
     (ConfigError, 5, "CONFIG", False),
     (Temporary, 6, "TEMPORARY", True),
+    (Unreachable, 6, "TEMPORARY", True),
+    (InDoubt, 6, "TEMPORARY", True),
 ]
 
 
@@ -179,6 +183,13 @@ def test_every_error_has_an_exit_code_and_a_document(
         "hint": "dbx-auth login",
         "retryable": retryable,
     }
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 90.0, 3600.0])
+def test_how_long_the_server_wants_to_be_left_alone_is_in_the_document(seconds: float) -> None:
+    written = json.loads(failure(Temporary("busy", hint="wait", retry_after=seconds)))
+    assert list(written) == ["error_code", "message", "hint", "retryable", "retry_after"]
+    assert written["retry_after"] == seconds
 
 
 def test_the_document_of_an_error_is_ascii_whatever_a_server_said() -> None:

@@ -6,6 +6,7 @@ import configparser
 import json
 import multiprocessing
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 from machine import HOST, OTHER, Machine
 
-from dbx_auth import keyrings, share as sharing, store
+from dbx_auth import keyrings, lock, share as sharing, store
 from dbx_auth.errors import ConfigError, Temporary
+from dbx_auth.files import Draft
 from dbx_auth.ini import layout
+from dbx_auth.journal import Journal
 from dbx_auth.profile import parse
 from dbx_auth.share import SETTINGS, default_name, share, unshare, with_profile
 from dbx_auth.store import CliCache, CliSlot, Grant, cli_key
@@ -525,16 +528,15 @@ def test_a_keyring_that_is_locked_or_slow_is_not_replaced_by_a_file(
 # ---- sharing: nothing is lost ----------------------------------------------------------------------------------------
 
 
-def test_what_was_there_is_kept_beside_it(plaintext: Machine) -> None:
-    before = f"[DEV]\r\nhost = {HOST}\r\ntoken = dapi-theirs\r\n"
-    plaintext.write(plaintext.config, before)
+def test_what_was_there_is_replaced_and_no_copy_of_it_stays(plaintext: Machine) -> None:
+    """The file is the old one or the new one at any moment; a copy would keep a token that nobody looks after."""
+    plaintext.write(plaintext.config, f"[DEV]\r\nhost = {HOST}\r\ntoken = dapi-theirs\r\n")
     share("DEV", U2M, grant(), plaintext.world)
-    backup = plaintext.home / ".databrickscfg.bak"
-    assert backup.read_bytes() == before.encode() and stat.S_IMODE(backup.stat().st_mode) == 0o600
-    assert b"dapi-theirs" not in plaintext.config.read_bytes() and b"\r\n" in plaintext.config.read_bytes()
-    held = backup.stat().st_mtime_ns
+    assert b"\r\n" in plaintext.config.read_bytes()
+    assert not any(b"dapi-theirs" in content for content in plaintext.files().values())
+    written = plaintext.config.stat().st_mtime_ns, plaintext.config.stat().st_ino
     share("DEV", U2M, grant(access="at2"), plaintext.world)
-    assert backup.stat().st_mtime_ns == held, "an unchanged file needs no backup"
+    assert (plaintext.config.stat().st_mtime_ns, plaintext.config.stat().st_ino) == written, "what is right stays"
 
 
 def test_a_link_is_followed(plaintext: Machine, tmp_path: Path) -> None:
@@ -573,15 +575,15 @@ def test_a_damaged_cache_is_left_alone_and_no_profile_points_to_it(plaintext: Ma
 def test_a_full_disk_is_noticed_before_the_first_write_and_told_after_it(
     plaintext: Machine, monkeypatch: pytest.MonkeyPatch, name: str, rehearsed: bool
 ) -> None:
-    real = store.write_private
+    call = "reserve" if rehearsed else "commit"
+    real = getattr(Draft, call)
 
-    def full(path: str, data: bytes, *, rehearsal: bool = False) -> None:
-        if path.endswith(name) and rehearsal == rehearsed:
+    def full(self: Draft, *args: Any) -> None:
+        if self._path.endswith(name):
             raise ConfigError("no space left", hint="make room")
-        real(path, data, rehearsal=rehearsal)
+        real(self, *args)
 
-    monkeypatch.setattr(store, "write_private", full)
-    monkeypatch.setattr(sharing, "write_private", full)
+    monkeypatch.setattr(Draft, call, full)
     with pytest.raises(ConfigError, match="no space left") as error:
         share("DEV", U2M, grant(), plaintext.world)
     half = name == ".databrickscfg" and not rehearsed
@@ -672,7 +674,7 @@ def _unlocked(self: object) -> Iterator[None]:
 def test_nobody_gets_between_reading_and_writing_and_the_lock_is_why(
     plaintext: Machine, monkeypatch: pytest.MonkeyPatch, locked: bool
 ) -> None:
-    monkeypatch.setattr(store, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     if not locked:
         monkeypatch.setattr(store.JsonFile, "locked", _unlocked)
     keep = sharing._keep
@@ -699,7 +701,7 @@ def test_nobody_gets_between_reading_and_writing_and_the_lock_is_why(
 def test_the_lock_is_beside_the_file_where_the_cli_puts_its_own(
     plaintext: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     path = os.path.realpath(plaintext.config) + ".lock"
     import filelock
 
@@ -709,7 +711,7 @@ def test_the_lock_is_beside_the_file_where_the_cli_puts_its_own(
 
 
 def test_the_cli_s_lock_is_waited_for_too(plaintext: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     import filelock
 
     plaintext.cli_cache.parent.mkdir(mode=0o700)
@@ -757,6 +759,46 @@ def test_accounts_of_one_host_are_told_apart(plaintext: Machine) -> None:
         )
     unshare("a", ACCOUNTS, "a", plaintext.world)
     assert set(tokens(plaintext)) == {"b", cli_key(ACCOUNTS, "b")}
+
+
+def waits_aside(machine: Machine, refresh: str) -> Journal:
+    """A renewed grant that could not be written in place of the one with this refresh token."""
+    journal = Journal(machine.world, CliSlot(CliCache(machine.world), "DEV", Grant(HOST)).refresh_locks())
+    journal.rescue(grant(refresh=refresh), grant(access="aside-at", refresh="aside-rt"))
+    return journal
+
+
+def secrets(machine: Machine) -> list[str]:
+    """The files that hold a token of ours."""
+    found = (path for path in machine.home.rglob("*") if path.is_file())
+    return [path.name for path in found if re.search(rb"at-secret|rt-secret|aside-", path.read_bytes())]
+
+
+def test_what_waits_aside_for_a_login_is_forgotten_with_it(plaintext: Machine) -> None:
+    share("DEV", U2M, grant(access="at-secret", refresh="rt-secret"), plaintext.world)
+    other = waits_aside(plaintext, "another login's")
+    waits_aside(plaintext, "rt-secret")
+    unshare("DEV", HOST, "", plaintext.world)
+    assert other.rescued(grant(refresh="rt-secret")) is None
+    assert other.rescued(grant(refresh="another login's"))
+    other.forget_rescued(grant(refresh="another login's"))
+    assert secrets(plaintext) == []
+
+
+def test_what_waits_aside_for_a_login_of_the_keyring_is_forgotten_with_it(
+    machine: Machine, keyring: dict[str, str]
+) -> None:
+    share("DEV", U2M, grant(access="at-secret", refresh="rt-secret"), machine.world)
+    waits_aside(machine, "rt-secret")
+    unshare("DEV", HOST, "", machine.world)
+    assert secrets(machine) == []
+
+
+@pytest.mark.parametrize("entry", [None, 7, [], {}, {"refresh_token": 7}])
+def test_an_entry_that_is_none_is_forgotten_too(plaintext: Machine, entry: object) -> None:
+    plaintext.write(plaintext.cli_cache, {"version": 1, "tokens": {"DEV": entry, "PROD": {}}})
+    assert unshare("DEV", HOST, "", plaintext.world) == ["~/.databricks/token-cache.json [DEV]"]
+    assert set(tokens(plaintext)) == {"PROD"}
 
 
 def test_without_anything_to_forget_nothing_is_made(machine: Machine) -> None:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
-import signal
 import stat
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from machine import HOST, OTHER, Machine
+from unit.far_side import Clock, is_locked
 
-from dbx_auth import store
-from dbx_auth.errors import ConfigError, Temporary
-from dbx_auth.store import AuthJson, CliCache, CliSlot, Entry, Grant, JsonFile, OwnSlot, grant_fields, write_private
+from dbx_auth import store, vault
+from dbx_auth.errors import AuthError, ConfigError, Temporary
+from dbx_auth.journal import Journal
+from dbx_auth.lock import Lock
+from dbx_auth.store import AuthJson, CliCache, CliSlot, Entry, Grant, JsonFile, OwnSlot, grant_fields
 from dbx_auth.tokens import parse_expiry
+from dbx_auth.world import World
 
 API = {"type": "api", "key": "dapi-secret", "host": HOST}
 OAUTH = {"type": "oauth", "access": "at-secret", "refresh": "rt-secret", "expires": 1_900_000_000_000, "host": HOST}
@@ -48,15 +49,6 @@ def cached(machine: Machine) -> Any:
 
 def grant(access: str = "new-at", refresh: str = "new-rt", **more: Any) -> Grant:
     return Grant(**{"host": HOST, "access": access, "refresh": refresh, "expires_at": 2_000_000_000.25, **more})
-
-
-@contextmanager
-def umask(mask: int) -> Iterator[None]:
-    before = os.umask(mask)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 # ---- auth.json: what an entry is -------------------------------------------------------------------------------------
@@ -187,8 +179,8 @@ def test_going_back_and_forth_leaves_one_entry_for_each_host(machine: Machine) -
 def test_a_new_login_replaces_what_we_know_and_keeps_what_we_do_not(
     machine: Machine, before: dict[str, Any], place: str
 ) -> None:
-    unknown = {"note": "mine", "storage": "file", "nested": {"a": [1]}}
-    machine.write(machine.auth_json, {"databricks": before | unknown})
+    unknown = {"note": "mine", "nested": {"a": [1]}}
+    machine.write(machine.auth_json, {"databricks": before | unknown | {"storage": "file"}})
     file = AuthJson(machine.world)
     if place == "moved away":
         file.login(API | {"host": OTHER})
@@ -353,8 +345,9 @@ def test_what_was_logged_out_or_replaced_meanwhile_stays_so(machine: Machine, no
 def test_the_clis_cache_lies_and_is_locked_where_the_cli_has_it(machine: Machine) -> None:
     cache = CliCache(machine.world)
     assert cache.path == str(machine.home / ".databricks" / "token-cache.json")
-    assert cache.lock_path == str(machine.home / ".databricks" / "token-cache.lock")
     assert cache.name == os.path.join("~", ".databricks", "token-cache.json")
+    with cache.locked():
+        assert is_locked(str(machine.home / ".databricks" / "token-cache.lock"))
 
 
 @pytest.mark.parametrize("text", ["{}", '{"version": 1}', '{"version": 1, "tokens": {}}'])
@@ -367,9 +360,10 @@ def test_an_empty_cache_has_no_tokens(machine: Machine, text: str) -> None:
     ("content", "said"),
     [
         ({"version": 2, "tokens": {}}, "version 1, and is version 2"),
-        ({"version": "1", "tokens": {}}, "version '1'"),
-        ({"version": None}, "version None"),
-        ({"tokens": {}}, "version None"),
+        ({"version": "1", "tokens": {}}, "is version something else"),
+        ({"version": None}, "is version something else"),
+        ({"version": ["a secret"]}, "is version something else"),
+        ({"tokens": {}}, "is version something else"),
         ({"version": 1, "tokens": []}, "tokens are not an object"),
         ({"version": 1, "tokens": None}, "tokens are not an object"),
     ],
@@ -379,7 +373,7 @@ def test_a_cache_of_another_kind_is_refused_and_left(machine: Machine, content: 
     before = machine.files()
     with pytest.raises(ConfigError, match=re.escape(said)) as caught:
         CliCache(machine.world).tokens()
-    assert "token-cache.json" in str(caught.value) and str(machine.cli_cache) in caught.value.hint
+    assert "token-cache.json" in str(caught.value) and caught.value.hint.endswith("dbx-auth doctor --fix")
     with pytest.raises(ConfigError):
         CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant(), grant())
     assert machine.files() == before
@@ -490,6 +484,15 @@ def test_logins_without_a_refresh_token_are_nobodys_twins(machine: Machine) -> N
     assert cached(machine)["tokens"][OTHER]["access_token"] == "o"
 
 
+def test_a_refresh_token_that_stays_the_same_finds_its_twin_by_the_access_token(machine: Machine) -> None:
+    """Where the server does not rotate it, one that somebody has renewed since holds the same one."""
+    before = {HOST: login("rt"), "DEV": login("rt"), "NEW": login("rt", access_token="renewed by somebody")}
+    machine.write(machine.cli_cache, {"version": 1, "tokens": before})
+    CliSlot(CliCache(machine.world), HOST, Grant(HOST)).write(grant("at", "rt"), grant("new-at", "rt"))
+    after = {key: entry["access_token"] for key, entry in cached(machine)["tokens"].items()}
+    assert after == {HOST: "new-at", "DEV": "new-at", "NEW": "renewed by somebody"}
+
+
 # ---- files that cannot be used ---------------------------------------------------------------------------------------
 
 HALF = json.dumps({"databricks": API}, indent=1).encode()[:45]
@@ -548,7 +551,8 @@ def test_a_file_that_cannot_be_understood_is_named_and_left_as_it_is(
     with pytest.raises(ConfigError) as caught:
         act(machine)
     assert said in str(caught.value) and path.name in str(caught.value)
-    assert str(path) in caught.value.hint
+    hint = "correct it, or move it aside: dbx-auth doctor --fix" if content is not None else f"ls -ld {path}"
+    assert caught.value.hint.endswith(hint)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
     assert machine.files() == before
 
@@ -581,305 +585,564 @@ def test_half_a_surrogate_pair_survives_a_write(machine: Machine) -> None:
     assert kept(machine)["other"] == "\ud800"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+def test_a_pipe_in_place_of_a_file_holds_nobody_up(machine: Machine) -> None:
+    machine.cli_cache.parent.mkdir()
+    os.mkfifo(machine.cli_cache)
+    with pytest.raises(ConfigError, match="token-cache.json cannot be read: it is a pipe"):
+        read_theirs(machine)
+
+
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def temporaries(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+def temporary(folder: Path) -> Path:
+    """The one that is being written there."""
+    (path,) = folder.glob(".*.tmp")
+    return path
 
 
-@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
-def test_a_file_is_private_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int) -> None:
-    born: list[int] = []
-    real_open = os.open
-
-    def open_(path: Any, flags: int, mode: int = 0o777, **rest: Any) -> int:
-        if flags & os.O_CREAT:
-            born.append(mode & ~mask)
-        return real_open(path, flags, mode, **rest)
-
-    monkeypatch.setattr(os, "open", open_)
-    target = tmp_path / "new" / "auth.json"
-    with umask(mask):
-        write_private(str(target), b"secret")
-    assert born == [0o600]
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert stat.S_IMODE(target.parent.stat().st_mode) == 0o700
+@pytest.mark.parametrize("size", [None, 2, 100_000])
+def test_room_is_made_for_all_that_is_there_and_more(machine: Machine, size: int | None) -> None:
+    if size is not None:
+        machine.write(machine.cli_cache, b"{}".ljust(size))
+    with CliCache(machine.world).room():
+        assert temporary(machine.cli_cache.parent).stat().st_size == (size or 0) + 65_536
+    assert [path.name for path in machine.cli_cache.parent.iterdir()] == ([] if size is None else ["token-cache.json"])
 
 
-@pytest.mark.parametrize("write", [False, True])
-def test_no_directory_that_we_make_lets_anybody_else_in(machine: Machine, write: bool) -> None:
-    """Who may write to a directory above can put another one in place of ours."""
-    file = AuthJson(machine.world)
-    with umask(0):
-        if write:
-            write_private(file.path, b"{}")
-        else:
-            with file.locked():
+@pytest.mark.parametrize("with_room", [True, False])
+def test_what_is_written_is_indented_and_takes_the_room_that_was_made(machine: Machine, with_room: bool) -> None:
+    file = CliCache(machine.world)
+    machine.write(machine.cli_cache, {})
+    with file.room() as room:
+        reserved = temporary(machine.cli_cache.parent).stat().st_ino
+        file.write({"a": 1, "b": "\u00fc"}, room if with_room else None)
+        assert (machine.cli_cache.stat().st_ino == reserved) is with_room
+    assert machine.cli_cache.read_bytes() == b'{\n  "a": 1,\n  "b": "\\u00fc"\n}\n'
+
+
+def test_what_is_read_and_written_is_told_without_what_it_is(machine: Machine) -> None:
+    told: list[str] = []
+    machine.write(machine.auth_json, {"databricks": OAUTH})
+    file = AuthJson(machine.world._replace(detail=told.append))
+    file.write(file.read())
+    size = len(json.dumps({"databricks": OAUTH}))
+    assert told == [f"read {file.name}: {size} bytes", f"wrote {file.name}"]
+
+
+def test_what_cannot_be_written_leaves_the_file_as_it_is(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.write(machine.auth_json, {"databricks": OAUTH})
+    before = machine.files()
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        AuthJson(machine.world).login(API)
+    assert machine.files() == before
+
+
+# ---- locks -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def busy(world: World, file: JsonFile) -> Iterator[None]:
+    """Another process writes the file."""
+    with Lock(world, "it", [os.path.join(file.folder, file.lock_name)]).held():
+        yield
+
+
+def test_each_file_is_locked_beside_itself_however_it_is_reached(machine: Machine, tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere" / "real.json"
+    machine.write(real, {})
+    machine.cli_cache.parent.mkdir()
+    machine.cli_cache.symlink_to(real)
+    for file, folder in ((CliCache(machine.world), real.parent), (AuthJson(machine.world), machine.auth_json.parent)):
+        with file.locked():
+            assert is_locked(str(folder / file.lock_name))
+            with file.locked(0.0):
                 pass
-    made = [path for path in machine.home.rglob("*") if path.is_dir()]
-    assert made and {str(p.relative_to(machine.home)): oct(stat.S_IMODE(p.stat().st_mode)) for p in made} == {
-        str(p.relative_to(machine.home)): "0o700" for p in made
-    }
+            assert is_locked(str(folder / file.lock_name)), "one lock for one file, taken again by who has it"
+        assert not is_locked(str(folder / file.lock_name))
 
 
-def test_an_open_file_becomes_private_when_it_is_written(tmp_path: Path) -> None:
-    target = tmp_path / "auth.json"
-    target.write_text("{}")
-    target.chmod(0o666)
-    write_private(str(target), b"secret")
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+@pytest.mark.parametrize(("wait", "seconds"), [(None, 60), (0.0, 0), (7.5, 7.5)])
+def test_a_file_that_another_process_holds_is_waited_for(machine: Machine, wait: float | None, seconds: float) -> None:
+    clock = Clock()
+    file = CliCache(clock.into(machine.world))
+    with busy(machine.world, file), pytest.raises(Temporary) as caught, file.locked(wait):
+        pytest.fail("two are inside")
+    assert clock.passed == pytest.approx(seconds) and "token-cache.lock" in str(caught.value)
+    assert machine.waited == ["waiting for another process to finish with ~/.databricks/token-cache.json"]
 
 
-def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
-    kept_elsewhere = tmp_path / "dotfiles" / "auth.json"
-    kept_elsewhere.parent.mkdir()
-    kept_elsewhere.write_text("old")
-    link = tmp_path / "auth.json"
-    link.symlink_to("dotfiles/auth.json")
-    write_private(str(link), b"new")
-    assert link.is_symlink() and kept_elsewhere.read_text() == "new"
-    assert temporaries(tmp_path) == temporaries(kept_elsewhere.parent) == []
+SLOTS: dict[str, Callable[[World], OwnSlot | CliSlot]] = {
+    "ours": lambda world: OwnSlot(AuthJson(world), Grant(HOST)),
+    "theirs": lambda world: CliSlot(CliCache(world), "DEV", Grant(HOST)),
+}
 
 
-def test_a_link_to_nothing_yet_makes_its_target(tmp_path: Path) -> None:
-    link = tmp_path / "auth.json"
-    link.symlink_to(tmp_path / "later" / "auth.json")
-    write_private(str(link), b"new")
-    assert link.is_symlink() and (tmp_path / "later" / "auth.json").read_bytes() == b"new"
+@pytest.mark.parametrize("name", SLOTS)
+def test_a_renewed_grant_waits_ten_seconds_for_the_file(machine: Machine, name: str) -> None:
+    """It can be kept aside; a person waits for the token."""
+    clock = Clock()
+    machine.write(machine.auth_json, {"databricks": OAUTH})
+    machine.write(machine.cli_cache, {"version": 1, "tokens": {"DEV": login()}})
+    slot = SLOTS[name](clock.into(machine.world))
+    before = machine.files()
+    with busy(machine.world, slot._file), pytest.raises(Temporary):
+        slot.write(grant("at", "rt"), grant())
+    assert clock.passed == pytest.approx(10) and machine.files() == before
 
 
-@pytest.mark.parametrize(
-    ("module", "name"), [("os", "replace"), ("os", "fsync"), ("os", "fdopen"), ("tempfile", "mkstemp")]
-)
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str, number: int
+def test_one_host_has_one_refresh_lock_in_each_store_and_each_store_its_own(machine: Machine) -> None:
+    name = hashlib.sha256(HOST.encode()).hexdigest()[:16] + ".lock"
+    ours, theirs = (SLOTS[name](machine.world).refresh_locks() for name in ("ours", "theirs"))
+    assert ours[0] == str(machine.auth_json.parent / "refresh" / name)
+    assert theirs[0] == str(machine.cli_cache.parent / ".dbx-auth" / name)
+    assert all(path.startswith(machine.world.runtime_dir) and path.endswith(name) for path in (ours[1], theirs[1]))
+    assert ours[1] != theirs[1] and len(ours) == len(theirs) == 2
+    by_host = CliSlot(CliCache(machine.world), HOST, Grant(HOST)).refresh_locks()
+    assert by_host == theirs, "a profile and its host are one login"
+    assert OwnSlot(AuthJson(machine.world), Grant(OTHER)).refresh_locks() != ours
+
+
+def test_the_cli_s_file_is_joined_for_as_long_as_a_refresh_takes_and_ours_is_not(machine: Machine) -> None:
+    machine.write(machine.auth_json, {"databricks": OAUTH})
+    lock = str(machine.cli_cache.parent / "token-cache.lock")
+    slot = SLOTS["theirs"](machine.world)
+    with slot.joined(1.0):
+        assert is_locked(lock)
+        slot.write(grant(), grant())
+        assert is_locked(lock), "who writes takes it again, and leaves it"
+    with SLOTS["ours"](machine.world).joined(1.0):
+        assert not is_locked(str(machine.auth_json.parent / "auth.json.lock"))
+    assert (slot.shared, SLOTS["ours"](machine.world).shared) == (True, False)
+
+
+def test_it_is_joined_within_the_time_that_is_given(machine: Machine) -> None:
+    clock = Clock()
+    slot = SLOTS["theirs"](clock.into(machine.world))
+    with busy(machine.world, slot._file), pytest.raises(Temporary), slot.joined(3.0):
+        pytest.fail("two are inside")
+    assert clock.passed == pytest.approx(3)
+
+
+# ---- a program that takes no lock ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", range(6))
+def test_what_another_program_writes_over_ours_is_written_again(machine: Machine, times: int) -> None:
+    """The Databricks CLI reads the whole file, and a moment later writes it whole."""
+    old = {"version": 1, "tokens": {"DEV": login(), "PROD": login("other")}}
+    machine.write(machine.cli_cache, old)
+    clock, written = Clock(), list[bytes]()
+
+    def write_over() -> None:
+        written.append(machine.cli_cache.read_bytes())
+        if len(written) <= times:
+            machine.write(machine.cli_cache, old)
+
+    clock.asleep = write_over
+    world = clock.into(machine.world)
+    slot = SLOTS["theirs"](world)
+    with slot.room() as room:
+        if times < 5:
+            slot.write(grant("at", "rt"), grant(), room)
+            assert cached(machine)["tokens"]["DEV"]["refresh_token"] == "new-rt"
+        else:
+            with pytest.raises(Temporary) as caught:
+                slot.write(grant("at", "rt"), grant(), room)
+            assert str(caught.value) == f"another program writes over {slot.origin} again and again"
+            assert caught.value.hint
+    assert clock.sleeps == [0.0, 0.025, 0.05, 0.1, 0.2][: times + 1]
+    assert all(b"new-rt" in content for content in written)
+    assert cached(machine)["tokens"]["PROD"] == login("other")
+
+
+def test_what_another_program_renewed_over_ours_stays(machine: Machine) -> None:
+    machine.write(machine.cli_cache, {"version": 1, "tokens": {"DEV": login()}})
+    clock, newer = Clock(), {"version": 1, "tokens": {"DEV": login("newer", access_token="newer")}}
+    clock.asleep = lambda: machine.write(machine.cli_cache, newer)
+    SLOTS["theirs"](clock.into(machine.world)).write(grant("at", "rt"), grant())
+    assert cached(machine) == newer and clock.sleeps == [0.0]
+
+
+# ---- secrets in the keyring ------------------------------------------------------------------------------------------
+
+
+class Vault:
+    """Stands for `vault`: a dictionary; `fails` is what the next calls of a kind raise."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, dict[str, Any]] = {}
+        self.done: list[str] = []
+        self.fails: dict[str, AuthError] = {}
+        self.forgets = False
+
+    def _do(self, name: str) -> None:
+        self.done.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+
+    def get(self, account: str, world: World) -> dict[str, Any] | None:
+        self._do("get")
+        return self.held.get(account)
+
+    def put(self, account: str, fields: Mapping[str, Any], world: World) -> None:
+        self._do("put")
+        self.held[account] = {} if self.forgets else dict(fields)
+
+    def remove(self, account: str, world: World) -> bool:
+        self._do("remove")
+        return self.held.pop(account, None) is not None
+
+    def probe(self, world: World, size: int = 0) -> None:
+        self._do(f"probe {size}")
+
+
+@pytest.fixture
+def keyring(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
+    """A keyring, and a person who wants logins to be kept there."""
+    double = Vault()
+    for name in ("get", "put", "remove", "probe"):
+        monkeypatch.setattr(vault, name, getattr(double, name))
+    monkeypatch.setattr(World, "runtime_dir", property(lambda world: str(tmp_path / "run")))
+    wants(machine, "keyring")
+    return double
+
+
+def wants(machine: Machine, storage: str) -> None:
+    machine.write(Path(machine.world.config_dir) / "config.toml", f'storage = "{storage}"\n')
+
+
+SECRET: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "api": (API, {"key": "dapi-secret"}),
+    "oauth": (OAUTH, {"access": "at-secret", "refresh": "rt-secret", "expires": 1_900_000_000_000}),
+    "m2m": (M2M, {"client_secret": "cs-secret"}),
+}
+
+
+def without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+@pytest.mark.parametrize("kind", SECRET)
+def test_the_keyring_has_the_secrets_and_the_file_the_rest(machine: Machine, keyring: Vault, kind: str) -> None:
+    fields, secret = SECRET[kind]
+    file = AuthJson(machine.world)
+    file.login(fields)
+    assert kept(machine) == {"databricks": without(fields, *secret) | {"storage": "keyring"}}
+    assert keyring.held == {f"{HOST} {kind}": secret} and "secret" not in machine.auth_json.read_text()
+    keyring.done.clear()
+    assert [(e.type, e.host, e.is_in_keyring) for e in file.entries()] == [(kind, HOST, True)]
+    assert file.default() and not keyring.done, "who does not need the secrets does not ask for them"
+    found = file.find(HOST, kind)
+    assert found and found.fields == fields | {"storage": "keyring"} and keyring.done == ["get"]
+    assert "secret" not in repr(found)
+    assert file.find(OTHER, kind) is None and keyring.done == ["get"]
+
+
+def test_a_login_that_points_to_a_profile_has_no_secret_and_needs_no_keyring(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    file.login(PROFILE)
+    assert kept(machine) == {"databricks": PROFILE}
+    assert keyring.held == {}, "nor does the login before it stay there"
+    keyring.fails = dict.fromkeys(("get", "put"), ConfigError("locked", hint="h"))
+    file.login(PROFILE | {"host": OTHER})
+
+
+def test_a_login_that_the_keyring_lost_has_no_secret(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    keyring.held.clear()
+    assert OwnSlot(file, Grant(HOST)).read() == Grant(HOST, "", "", None)
+
+
+@pytest.mark.parametrize("failure", [ConfigError("the keyring is locked", hint="h"), Temporary("slow", hint="h")])
+def test_where_the_keyring_is_no_use_its_logins_are_not_and_the_others_are(
+    machine: Machine, keyring: Vault, failure: AuthError
 ) -> None:
-    import tempfile
-
-    target = tmp_path / "auth.json"
-    target.write_text("old")
-    failing = {"os": os, "tempfile": tempfile}[module]
-
-    def fail(*args: object, **rest: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(failing, name, fail)
-        with pytest.raises(ConfigError, match=os.strerror(number)) as caught:
-            write_private(str(target), b"new")
-    assert str(target) in str(caught.value) and str(tmp_path) in caught.value.hint
-    assert target.read_text() == "old" and os.listdir(tmp_path) == ["auth.json"]
-    write_private(str(target), b"new")
-    assert target.read_text() == "new", "a clean run works afterwards"
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    wants(machine, "file")
+    file.login(API | {"host": OTHER})
+    keyring.fails["get"] = failure
+    with pytest.raises(type(failure)):
+        file.find(HOST, "oauth")
+    assert file.find(OTHER, "api") and len(file.entries()) == 2
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def renewed(machine: Machine, file: AuthJson) -> None:
+    slot = OwnSlot(file, Grant(HOST))
+    before = slot.read()
+    assert before
+    with slot.joined(1.0), slot.room() as room:
+        slot.write(before, grant(), room)
+
+
+def test_a_renewed_grant_of_the_keyring_changes_the_keyring_alone(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH | {"client_id": "databricks-cli", "note": "mine"})
+    before = machine.auth_json.read_bytes(), machine.auth_json.stat().st_ino
+    keyring.done.clear()
+    renewed(machine, file)
+    fresh = {"access": "new-at", "refresh": "new-rt", "expires": 2_000_000_000_250}
+    assert keyring.held == {f"{HOST} oauth": fresh}
+    assert (machine.auth_json.read_bytes(), machine.auth_json.stat().st_ino) == before
+    size = len("at-secret") + len("rt-secret") + 200
+    assert f"probe {size}" in keyring.done, "what could not be kept must not be asked for"
+
+
+def test_what_a_renewal_tells_beside_the_secrets_goes_to_the_file(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH | {"note": "mine"})
+    renewed(machine, file)
+    shown = {"type": "oauth", "host": HOST, "client_id": "databricks-cli", "note": "mine", "storage": "keyring"}
+    assert kept(machine) == {"databricks": shown} and keyring.held[f"{HOST} oauth"]["refresh"] == "new-rt"
+
+
+def test_where_the_keyring_takes_no_more_nothing_is_renewed(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    keyring.fails["probe 218"] = ConfigError("too large", hint="h")
+    with pytest.raises(ConfigError, match="too large"), OwnSlot(file, Grant(HOST)).room():
+        pytest.fail("there is no room")
+
+
+def test_a_grant_in_the_keyring_is_locked_for_every_home_of_this_user(
+    machine: Machine, keyring: Vault, tmp_path: Path
 ) -> None:
-    target = tmp_path / "auth.json"
-    target.write_text("old")
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    lock = str(tmp_path / "run" / (hashlib.sha256(HOST.encode()).hexdigest()[:16] + "-keyring.lock"))
+    clock = Clock()
+    with OwnSlot(file, Grant(HOST)).joined(1.0):
+        assert is_locked(lock)
+        another_home = clock.into(machine.world)._replace(home=str(tmp_path), env=dict(machine.env))
+        AuthJson(another_home).write({"databricks": kept(machine)["databricks"]})
+        with pytest.raises(Temporary), OwnSlot(AuthJson(another_home), Grant(HOST)).joined(2.0):
+            pytest.fail("two are inside")
+        assert clock.passed == pytest.approx(2)
+        elsewhere = store.keyring_lock(file, OTHER)
+        with elsewhere.held(wait=0.0):
+            pass
+    assert not is_locked(lock)
+    assert store.keyring_lock(file, HOST).paths == (lock, str(machine.auth_json.parent / os.path.basename(lock)))
 
-    def interrupted(handle: int) -> None:
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_private(str(target), b"new")
-    assert target.read_text() == "old" and os.listdir(tmp_path) == ["auth.json"]
-
-
-def test_what_is_written_is_on_disk_before_it_is_in_place_and_the_name_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("before", [API | {"key": "old-secret"}, OAUTH, None])
+def test_where_the_file_cannot_be_written_the_keyring_is_put_right(
+    machine: Machine, keyring: Vault, monkeypatch: pytest.MonkeyPatch, before: dict[str, Any] | None
 ) -> None:
-    done: list[str] = []
-    real_fsync, real_replace = os.fsync, os.replace
+    file = AuthJson(machine.world)
+    if before:
+        file.login(before)
+    secrets, files_ = dict(keyring.held), machine.files()
 
-    def fsync(handle: int) -> None:
-        is_directory = stat.S_ISDIR(os.fstat(handle).st_mode)
-        done.append("directory" if is_directory else f"file of {os.fstat(handle).st_size} bytes")
-        real_fsync(handle)
+    def full(*args: object) -> None:
+        raise ConfigError("no space left", hint="h")
 
-    def replace(source: str, target: str) -> None:
-        done.append("in place")
-        real_replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", replace)
-    write_private(str(tmp_path / "auth.json"), b"12345")
-    assert done == ["file of 5 bytes", "in place", "directory"]
+    monkeypatch.setattr(AuthJson, "write", full)
+    with pytest.raises(ConfigError, match="no space left"):
+        file.login(API | {"account_id": "acc"})
+    assert keyring.held == secrets and machine.files() == files_
 
 
-KILLED = """
-import os, signal, sys
-from dbx_auth import store
-real = getattr(os, sys.argv[2])
-def die(*args, **rest):
-    if sys.argv[3] == "after":
-        real(*args, **rest)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(os, sys.argv[2], die)
-store.write_private(sys.argv[1], b'{"new": 1}')
-"""
+def test_a_login_that_is_to_be_in_the_file_leaves_the_keyring(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    wants(machine, "file")
+    file.login(API)
+    assert kept(machine) == {"databricks": API} and keyring.held == {}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("call", ["fdopen", "fsync", "replace"])
-def test_killed_at_any_point_the_file_is_the_old_one_or_the_new_one(tmp_path: Path, call: str, when: str) -> None:
-    target = tmp_path / "auth.json"
-    target.write_text('{"old": 1}')
-    done = subprocess.run([sys.executable, "-c", KILLED, str(target), call, when], capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert target.read_text() == ('{"new": 1}' if (call, when) == ("replace", "after") else '{"old": 1}')
-    left = [path for path in tmp_path.iterdir() if path != target]
-    assert len(left) <= 1 and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in left)
-
-
-# ---- the lock --------------------------------------------------------------------------------------------------------
-
-
-def a_file(machine: Machine) -> JsonFile:
-    return JsonFile(machine.world, str(machine.home / "x.json"), str(machine.home / "locks" / "x.lock"))
-
-
-@contextmanager
-def never_locked(self: JsonFile) -> Iterator[None]:
-    yield
-
-
-@pytest.mark.parametrize("lock", [True, False])
-def test_threads_exclude_each_other(machine: Machine, monkeypatch: pytest.MonkeyPatch, lock: bool) -> None:
-    """With its negative control: without the lock they do meet."""
-    if not lock:
-        monkeypatch.setattr(JsonFile, "locked", never_locked)
-    inside, most = 0, 0
-    together = threading.Barrier(4)
-
-    def work() -> None:
-        nonlocal inside, most
-        together.wait(10)
-        with a_file(machine).locked():
-            inside += 1
-            most = max(most, inside)
-            time.sleep(0.02)
-            inside -= 1
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert (most == 1) is lock
-
-
-HOLDER = """
-import sys
-from dbx_auth.store import JsonFile
-from dbx_auth.world import World
-with JsonFile(World({}, sys.argv[1]), sys.argv[1] + "/x.json", sys.argv[1] + "/locks/x.lock").locked():
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def another_process(machine: Machine) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the lock until it is told to stop, or killed."""
-    argv = [sys.executable, "-c", HOLDER, str(machine.home)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            assert child.stdout and child.stdout.readline() == "held\n"
-            yield child
-        finally:
-            child.kill()
-
-
-def test_a_lock_that_another_process_holds_is_waited_for_and_then_named(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "left"), [("oauth", ["put"]), ("api", ["put", "remove"])])
+def test_a_new_login_of_another_type_takes_the_old_one_s_secrets_out_of_the_keyring(
+    machine: Machine, keyring: Vault, kind: str, left: list[str]
 ) -> None:
-    monkeypatch.setattr(store, "LOCK_WAIT", 0.3)
-    file = a_file(machine)
-    with another_process(machine):
-        started = time.monotonic()
-        with pytest.raises(Temporary) as caught, file.locked():
-            pass
-        assert 0.25 < time.monotonic() - started < 10
-        assert file.lock_path in str(caught.value) and caught.value.hint
-        assert machine.waited == ["waiting for another process to finish with ~/x.json"]
-    with file.locked():
-        pass
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    keyring.done.clear()
+    file.login(SECRET[kind][0])
+    assert list(keyring.held) == [f"{HOST} {kind}"] and [name for name in keyring.done if name != "get"] == left
 
 
-def test_a_lock_whose_holder_was_killed_is_free_at_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "LOCK_WAIT", 5.0)
-    with another_process(machine) as child:
-        child.kill()
-        child.wait()
-        started = time.monotonic()
-        with a_file(machine).locked():
-            assert time.monotonic() - started < 2
+def test_what_cannot_leave_the_keyring_then_is_told(machine: Machine, keyring: Vault) -> None:
+    told: list[str] = []
+    file = AuthJson(machine.world._replace(warn=told.append))
+    file.login(OAUTH)
+    wants(machine, "file")
+    keyring.fails["remove"] = Temporary("the keyring is slow", hint="h")
+    file.login(API)
+    assert kept(machine) == {"databricks": API}
+    assert told == [f"the keyring may still hold the login for {HOST}: the keyring is slow"]
 
 
-def test_a_lock_that_is_let_go_while_we_wait_is_taken(machine: Machine) -> None:
-    with another_process(machine) as child:
-        stop = threading.Timer(0.2, child.kill)
-        stop.start()
-        with a_file(machine).locked():
-            pass
-        stop.join()
+def test_the_login_before_keeps_its_secrets_in_the_keyring(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    file.login(API | {"host": OTHER})
+    assert set(keyring.held) == {f"{HOST} oauth", f"{OTHER} api"} and "secret" not in machine.auth_json.read_text()
+    found = file.find(HOST, "oauth")
+    assert found and found.text("refresh") == "rt-secret"
 
 
-def test_whatever_happens_inside_the_lock_it_is_let_go(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "LOCK_WAIT", 0.2)
-    for error in (ValueError, KeyboardInterrupt, Temporary):
-        with pytest.raises(error), a_file(machine).locked():
-            raise Temporary("x", hint="y") if error is Temporary else error
-    with a_file(machine).locked():
-        pass
+@pytest.mark.parametrize(("storage", "probes"), [("keyring", ["probe 3000"]), ("file", [])])
+def test_before_a_person_is_sent_to_the_browser_all_that_will_be_needed_is_tried(
+    machine: Machine, keyring: Vault, storage: str, probes: list[str]
+) -> None:
+    wants(machine, storage)
+    file = AuthJson(machine.world)
+    file.rehearse()
+    assert keyring.done == probes and not machine.auth_json.exists()
+    if storage == "keyring":
+        keyring.fails["probe 3000"] = ConfigError("locked", hint="h")
+        with pytest.raises(ConfigError, match="locked"):
+            file.rehearse()
+    machine.write(machine.auth_json, "{")
+    with pytest.raises(ConfigError, match="not JSON"):
+        file.rehearse()
 
 
-def test_the_lock_file_is_private_holds_nothing_and_stays(machine: Machine) -> None:
-    file = a_file(machine)
-    with umask(0):
-        with file.locked():
-            pass
-        first = os.stat(file.lock_path)
-        with file.locked():
-            pass
-    assert os.stat(file.lock_path).st_ino == first.st_ino, "a lock file that goes away can have two holders"
-    assert stat.S_IMODE(first.st_mode) == 0o600
-    assert stat.S_IMODE(os.stat(os.path.dirname(file.lock_path)).st_mode) == 0o700
+# ---- forgetting ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["no directory", "a directory of that name", "a link to nowhere"])
-def test_where_nobody_can_lock_nothing_is_done(machine: Machine, what: str) -> None:
-    file = a_file(machine)
-    locks = machine.home / "locks"
-    if what == "no directory":
-        locks.write_text("a file")
-    elif what == "a directory of that name":
-        (locks / "x.lock").mkdir(parents=True)
+def test_forgetting_a_login_takes_its_secrets_out_of_the_keyring(machine: Machine, keyring: Vault) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    file.login(API | {"host": OTHER})
+    assert file.forget(HOST) == [HOST]
+    assert set(keyring.held) == {f"{OTHER} api"} and list(kept(machine)) == ["databricks"]
+    assert file.forget() == [OTHER] and keyring.held == {}
+
+
+@pytest.mark.parametrize("failure", [ConfigError("locked", hint="h"), Temporary("slow", hint="h")])
+def test_a_login_whose_secrets_cannot_go_now_stays(machine: Machine, keyring: Vault, failure: AuthError) -> None:
+    file = AuthJson(machine.world)
+    file.login(OAUTH)
+    before = machine.files()
+    keyring.fails["remove"] = failure
+    with pytest.raises(type(failure)):
+        file.forget()
+    assert machine.files() == before and f"{HOST} oauth" in keyring.held
+
+
+def test_a_login_whose_keyring_is_gone_is_forgotten(machine: Machine, keyring: Vault) -> None:
+    told: list[str] = []
+    file = AuthJson(machine.world._replace(warn=told.append))
+    file.login(OAUTH)
+    keyring.fails["remove"] = vault.NoVault("nobody keeps secrets")
+    assert file.forget() == [HOST] and kept(machine) == {}
+    assert len(told) == 1 and f"may still hold the login for {HOST}" in told[0]
+
+
+def test_forgetting_a_login_forgets_what_is_remembered_beside_its_lock(machine: Machine) -> None:
+    file = AuthJson(machine.world)
+    for host in (HOST, OTHER):
+        file.login(API | {"host": host})
+        journal = Journal(machine.world, file.refresh_locks(host))
+        journal.claim("rt")
+        journal.rescue(grant(host=host), grant(host=host))
+    file.forget(HOST)
+    left = {path.stem for path in (machine.auth_json.parent / "refresh").iterdir()}
+    assert left == {hashlib.sha256(OTHER.encode()).hexdigest()[:16]}
+
+
+# ---- moving ----------------------------------------------------------------------------------------------------------
+
+
+def logged_in(machine: Machine, storage: str) -> AuthJson:
+    """One login of each kind, kept there."""
+    wants(machine, storage)
+    file = AuthJson(machine.world)
+    for number, (fields, _) in enumerate(SECRET.values()):
+        file.login({**fields, "host": f"https://{number}.cloud.databricks.com", "note": "mine"})
+    file.login(PROFILE)
+    return file
+
+
+def opened(file: AuthJson) -> dict[str, Any]:
+    return {e.key: without(file.opened(e).fields, "storage") for e in file.entries()}
+
+
+@pytest.mark.parametrize(("here", "there"), [("file", "keyring"), ("keyring", "file")])
+def test_all_logins_move_and_nothing_of_them_changes(machine: Machine, keyring: Vault, here: str, there: str) -> None:
+    file = logged_in(machine, here)
+    before = opened(file)
+    hosts = [f"https://{number}.cloud.databricks.com" for number in range(3)]
+    assert file.keep_in(there) == hosts
+    assert opened(file) == before
+    accounts = {f"{host} {kind}" for host, kind in zip(hosts, SECRET, strict=True)}
+    assert set(keyring.held) == (accounts if there == "keyring" else set())
+    assert ("secret" in machine.auth_json.read_text()) is (there == "file")
+    shown = {e.host: e.fields.get("storage") for e in file.entries() if e.type != "profile"}
+    assert shown == dict.fromkeys(hosts, "keyring" if there == "keyring" else None)
+    untouched = machine.files()
+    assert file.keep_in(there) == [] and machine.files() == untouched, "and what is there already does not move"
+
+
+@pytest.mark.parametrize("what", ["put", "get", "forgets", "write"])
+def test_a_move_to_the_keyring_that_fails_leaves_all_where_it_was(
+    machine: Machine, keyring: Vault, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    file = logged_in(machine, "file")
+    before = machine.files()
+    if what == "forgets":
+        keyring.forgets = True
+    elif what == "write":
+
+        def full(*args: object) -> None:
+            raise ConfigError("no space left", hint="h")
+
+        monkeypatch.setattr(AuthJson, "write", full)
     else:
-        locks.mkdir()
-        (locks / "x.lock").symlink_to("/nonexistent/x")
-    with pytest.raises(ConfigError) as caught, file.locked():
-        raise AssertionError("nobody may get here")
-    assert file.lock_path in str(caught.value) and str(locks) in caught.value.hint
+        keyring.fails[what] = Temporary("slow", hint="h")
+    with pytest.raises(AuthError) as caught:
+        file.keep_in("keyring")
+    assert machine.files() == before and keyring.held == {}
+    if what == "forgets":
+        assert str(caught.value) == "the keyring does not give back what it was given"
+        assert isinstance(caught.value, ConfigError) and caught.value.hint == "dbx-auth doctor"
 
 
-def test_a_filesystem_without_locks_is_no_reason_to_go_without(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+def test_a_move_to_the_file_that_fails_leaves_all_where_it_was(
+    machine: Machine, keyring: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import filelock
+    file = logged_in(machine, "keyring")
+    before, secrets = machine.files(), dict(keyring.held)
 
-    def cannot(self: object) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(filelock.FileLock, "_acquire", cannot)
-    with pytest.raises(ConfigError, match="flock"), a_file(machine).locked():
-        raise AssertionError("nobody may get here")
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        file.keep_in("file")
+    assert machine.files() == before and keyring.held == secrets and "remove" not in keyring.done
+
+
+def test_what_the_keyring_does_not_let_go_after_a_move_is_told(machine: Machine, keyring: Vault) -> None:
+    file = logged_in(machine, "keyring")
+    told: list[str] = []
+    file.world = machine.world._replace(warn=told.append)
+    keyring.fails["remove"] = ConfigError("locked", hint="h")
+    assert len(file.keep_in("file")) == 3 and "secret" in machine.auth_json.read_text()
+    assert len(told) == 3
+
+
+def test_two_logins_for_one_host_keep_their_secrets_when_they_move(machine: Machine, keyring: Vault) -> None:
+    """We write one; another tool, or a person, may have written the other."""
+    machine.write(machine.auth_json, {"databricks": API, f"databricks:{HOST}": OAUTH})
+    file = AuthJson(machine.world)
+    file.keep_in("keyring")
+    key, login = file.find(HOST, "api"), file.find(HOST, "oauth")
+    assert key and key.text("key") == "dapi-secret"
+    assert login and login.text("refresh") == "rt-secret"
+    assert "secret" not in machine.auth_json.read_text()
 
 
 # ---- nothing shows a secret ------------------------------------------------------------------------------------------

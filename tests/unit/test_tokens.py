@@ -17,7 +17,7 @@ import time_machine
 from hypothesis import example, given, settings, strategies as st
 
 from dbx_auth import tokens
-from dbx_auth.tokens import AIM, FLOOR, Token, format_expiry, is_one_word, parse_expiry
+from dbx_auth.tokens import AIM, FLOOR, Demand, Token, format_expiry, is_one_word, parse_expiry
 
 CANARY = "dapi-canary-0123456789abcdef"
 NOON = 1_767_268_800.0
@@ -301,3 +301,26 @@ def test_the_last_day_of_the_calendar_is_never_or_can_be_written_anywhere(zone: 
 @time_machine.travel(NOON, tick=False)
 def test_writing_an_expiry_does_not_ask_the_clock() -> None:
     assert parse_expiry(tokens.format_expiry(NOON + 3600)) == NOON + 3600
+
+
+# ---- what is asked of a token ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("min_ttl", "aim"),
+    [(None, AIM), (0, FLOOR), (FLOOR - 1, FLOOR), (FLOOR, FLOOR), (41, 41), (3600, 3600)],
+)
+def test_a_demand_aims_for_the_life_that_is_asked_for_and_never_below_what_the_server_takes(
+    min_ttl: float | None, aim: float
+) -> None:
+    assert Demand(min_ttl).aim == aim and (AIM, FLOOR) == (300, 40)
+
+
+def test_without_a_word_a_demand_is_for_a_token_that_is_renewed_when_it_must_be_and_kept() -> None:
+    assert Demand() == (None, False, True, "", False)
+    assert Demand() == Demand(min_ttl=None, force=False, renew=True, rejected="", ephemeral=False)
+
+
+def test_printing_a_demand_by_accident_shows_no_token() -> None:
+    one = Demand(60, force=True, rejected="at-secret")
+    assert repr(one) == str(one) == "Demand(min_ttl=60, force=True, renew=True, rejected=***)"

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import socket
 import ssl
 import sys
@@ -19,8 +20,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import platformdirs
 import pytest
 import trustme
@@ -28,8 +31,8 @@ from hypothesis import given, settings, strategies as st
 from unit.stubs import ByteServer, Script, drip, flood, http, reset, silence
 
 from dbx_auth import __version__
-from dbx_auth.errors import AuthError, ConfigError, Refused, Temporary
-from dbx_auth.world import Http, Response, World, open_browser, printable, tell
+from dbx_auth.errors import AuthError, ConfigError, InDoubt, Refused, Temporary, Unreachable
+from dbx_auth.world import Ended, Http, Response, World, end_in_order, flat, open_browser, printable, tell
 
 URL = "https://dev.cloud.databricks.com/oidc"
 BUDGET = 0.3
@@ -202,7 +205,7 @@ def test_a_body_beyond_the_limit_is_refused(answer: bytes | Script) -> None:
 def test_a_server_that_never_gets_done_costs_no_more_than_the_budget(script: Script) -> None:
     with ByteServer(script) as server:
         start = time.monotonic()
-        with pytest.raises(Temporary) as late:
+        with pytest.raises(InDoubt) as late:
             Http({})("POST", server.url, form={"a": "canary"}, headers={"X": "canary"}, budget=BUDGET)
         assert time.monotonic() - start < 10 * BUDGET
     assert "canary" not in str(late.value)
@@ -213,7 +216,7 @@ def test_a_server_that_never_gets_done_costs_no_more_than_the_budget(script: Scr
 @pytest.mark.parametrize("script", [silence, drip(ENDLESS, b"x")], ids=["silence", "body"])
 def test_the_thread_of_a_request_that_took_too_long_ends_by_itself(script: Script) -> None:
     with ByteServer(script) as server:
-        with pytest.raises(Temporary, match=f"^no complete answer from {server.url} within 0.3 s$"):
+        with pytest.raises(InDoubt, match=f"^no complete answer from {server.url} within 0.3 s$"):
             Http({})("GET", server.url, budget=BUDGET)
         eventually(lambda: not asking(server))
 
@@ -239,7 +242,7 @@ def test_a_name_lookup_that_hangs_costs_no_more_than_the_budget(monkeypatch: pyt
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     start = time.monotonic()
-    with pytest.raises(Temporary, match="no complete answer from http://localhost:9 within 0.3 s"):
+    with pytest.raises(InDoubt, match="no complete answer from http://localhost:9 within 0.3 s"):
         Http({})("GET", "http://localhost:9", budget=BUDGET)
     assert time.monotonic() - start < 10 * BUDGET
     over.set()
@@ -270,19 +273,107 @@ def test_a_name_lookup_that_hangs_costs_no_more_than_the_budget(monkeypatch: pyt
         b"SSH-2.0-OpenSSH_9.6\r\n",
     ],
 )
-def test_a_broken_answer_is_temporary(answer: bytes | Script) -> None:
+def test_a_broken_answer_leaves_in_doubt_what_the_server_did(answer: bytes | Script) -> None:
     with ByteServer(answer) as server:
-        with pytest.raises(Temporary) as broken:
+        with pytest.raises(InDoubt) as broken:
             Http({})("POST", server.url, form={"a": "canary"}, headers={"X": "canary"}, budget=5)
-    assert str(broken.value).startswith(f"cannot reach {server.url}: ")
-    assert len(str(broken.value)) > len(f"cannot reach {server.url}: "), "there is always a reason"
+    assert str(broken.value).startswith(f"{server.url} broke off: ")
+    assert len(str(broken.value)) > len(f"{server.url} broke off: "), "there is always a reason"
     assert "canary" not in str(broken.value)
+    assert broken.value.hint == "try again, or check the network"
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError])
+@pytest.mark.parametrize("reason", ["no way there", ""])
+def test_where_no_connection_came_about_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch, error: type[httpx.TransportError], reason: str
+) -> None:
+    with failing(monkeypatch, error(reason)), pytest.raises(Unreachable) as away:
+        Http({})("POST", "http://127.0.0.1:9/a")
+    why = "no connection in time" if error is httpx.ConnectTimeout else reason or error.__name__
+    assert str(away.value) == f"cannot reach http://127.0.0.1:9/a: {why}"
+    assert away.value.hint == "check the network and the host, then try again"
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError])
+def test_whatever_else_goes_wrong_on_the_way_may_have_been_heard(
+    monkeypatch: pytest.MonkeyPatch, error: type[httpx.TransportError]
+) -> None:
+    with failing(monkeypatch, error("half way")), pytest.raises(InDoubt) as broken:
+        Http({})("POST", "http://127.0.0.1:9/a")
+    assert str(broken.value) == "http://127.0.0.1:9/a broke off: half way"
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout])
+def test_silence_may_have_been_heard(monkeypatch: pytest.MonkeyPatch, error: type[httpx.TransportError]) -> None:
+    with failing(monkeypatch, error("")), pytest.raises(InDoubt) as silent:
+        Http({})("POST", "http://127.0.0.1:9/a", budget=12.3456)
+    assert str(silent.value) == "no complete answer from http://127.0.0.1:9/a within 12.3 s"
+
+
+@contextmanager
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Iterator[None]:
+    """Every request fails like this."""
+
+    def stream(*args: object, **rest: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(httpx.Client, "stream", stream)
+        yield
+
+
+def test_a_connection_takes_five_seconds_at_most_and_all_of_it_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[httpx.Timeout] = []
+    real = httpx.Client
+
+    def client(**how: Any) -> httpx.Client:
+        given.append(how["timeout"])
+        return real(**how)
+
+    monkeypatch.setattr(httpx, "Client", client)
+    with ByteServer(http()) as server:
+        for budget in (30, 2):
+            Http({})("GET", server.url, budget=budget)
+    assert [(each.connect, each.read, each.write) for each in given] == [(5, 30, 30), (2, 2, 2)]
+
+
+# ---- each request told ---------------------------------------------------------------------------------------------
+
+
+def test_each_request_is_told_in_one_line_without_a_secret() -> None:
+    told: list[str] = []
+    ask = Http({}, told.append)
+    with ByteServer(http(b"{}", "404 Not Found")) as server:
+        ask("GET", f"{server.url}/a?code=canary#canary", headers={"X": "canary"})
+    with ByteServer(b"garbage") as broken, pytest.raises(InDoubt):
+        ask("POST", f"{broken.url}/b?x=canary", form={"a": "canary"})
+    with pytest.raises(Unreachable):
+        ask("GET", server.url)
+    lines = [re.sub(r": \d+\.\d{3} s: ", " took a while: ", line) for line in told]
+    assert lines == [
+        f"GET {server.url}/a took a while: 404, 2 bytes",
+        f"POST {broken.url}/b took a while: InDoubt",
+        f"GET {server.url} took a while: Unreachable",
+    ]
+
+
+def test_one_that_takes_too_long_is_told_too() -> None:
+    told: list[str] = []
+    with ByteServer(silence) as server, pytest.raises(InDoubt):
+        Http({}, told.append)("GET", server.url, budget=BUDGET)
+    assert len(told) == 1 and told[0].endswith(" s: InDoubt")
+
+
+def test_who_does_not_want_to_be_told_is_not() -> None:
+    with ByteServer(http()) as server:
+        assert Http({})("GET", server.url).ok
 
 
 def test_nobody_there_is_temporary() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closing:
         port = closing.getsockname()[1]
-    with pytest.raises(Temporary, match=f"^cannot reach http://127.0.0.1:{port}: .*refused") as nobody:
+    with pytest.raises(Unreachable, match=f"^cannot reach http://127.0.0.1:{port}: .*refused") as nobody:
         Http({})("GET", f"http://127.0.0.1:{port}")
     assert nobody.value.hint == "check the network and the host, then try again"
 
@@ -292,7 +383,7 @@ def test_a_name_nobody_knows_is_temporary(monkeypatch: pytest.MonkeyPatch) -> No
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(Temporary, match="cannot reach http://localhost: .*Name or service not known"):
+    with pytest.raises(Unreachable, match="cannot reach http://localhost: .*Name or service not known"):
         Http({})("GET", "http://localhost")
 
 
@@ -400,7 +491,7 @@ def test_a_certificate_that_is_not_right_is_refused_whoever_vouches(
 
 def test_a_server_that_speaks_no_tls_is_temporary() -> None:
     with ByteServer(b"HTTP/1.1 200 OK\r\n\r\n") as server:
-        with pytest.raises(Temporary, match="^cannot reach https://127.0.0.1"):
+        with pytest.raises(Unreachable, match="^cannot reach https://127.0.0.1"):
             Http({})("GET", server.url.replace("http://", "https://"), budget=5)
 
 
@@ -457,7 +548,7 @@ def test_loopback_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch, na
 def test_a_proxy_gets_its_password_and_nobody_else_sees_it(monkeypatch: pytest.MonkeyPatch, refusal: str) -> None:
     with ByteServer(http(b"no", refusal)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http://", "http://me:canary@"))
-        with pytest.raises(Temporary) as refused:
+        with pytest.raises(Unreachable) as refused:
             Http({})("GET", "https://dev.cloud.databricks.com/x", headers={"Authorization": "Bearer canary"})
     line, headers, _ = parsed(proxy.requests[0])
     assert line == "CONNECT dev.cloud.databricks.com:443 HTTP/1.1"
@@ -590,8 +681,10 @@ def test_the_world_of_a_library_is_real_and_silent(
     assert isinstance(system.http, Http)
     assert not system.open_url(URL)
     assert system.read_line() is None
-    with system.waiting("a while", 1):
-        system.note("a detail")
+    with system.waiting("a while", 1), system.uninterrupted():
+        system.note("a note")
+        system.detail("a detail")
+        system.harden()
     assert capsys.readouterr() == ("", "")
     with caplog.at_level(logging.WARNING, "dbx_auth"):
         system.warn("the token ends in %s soon")
@@ -604,16 +697,18 @@ def test_a_warning_in_a_log_is_harmless_too(caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages[0].isprintable()
 
 
-@pytest.mark.parametrize("verbose", [False, True])
-def test_the_world_of_a_terminal_talks_on_stderr(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verbose: bool
-) -> None:
+@pytest.mark.parametrize("verbose", [0, 1, 2, 3])
+def test_the_world_of_a_terminal_talks_on_stderr(capsys: pytest.CaptureFixture[str], verbose: int) -> None:
     terminal = World.terminal(verbose=verbose)
     terminal.warn("careful")
-    terminal.note("a detail")
+    terminal.note("a note")
+    terminal.detail("a detail")
+    with ByteServer(http()) as server:
+        terminal.http("GET", server.url)
     told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == "dbx-auth: warning: careful\n" + "dbx-auth: a detail\n" * verbose
+    lines = ["dbx-auth: warning: careful", "dbx-auth: a note", "dbx-auth: a detail", f"dbx-auth: GET {server.url}: "]
+    assert told.out == "" and len(told.err.splitlines()) == (1, 2, 4, 4)[verbose]
+    assert all(line.startswith(start) for line, start in zip(told.err.splitlines(), lines, strict=False))
     assert terminal.open_url is open_browser
 
 
@@ -629,11 +724,157 @@ def test_waiting_is_shown_to_a_person_only(monkeypatch: pytest.MonkeyPatch, show
 
 def test_without_a_stderr_nothing_is_told_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)  # as when it was closed: dbx-auth token 2>&-
-    terminal = World.terminal(verbose=True)
+    terminal = World.terminal(verbose=2)
     terminal.warn("careful")
-    terminal.note("a detail")
+    terminal.note("a note")
+    terminal.detail("a detail")
     with terminal.waiting("a while", 1):
         tell("a word")
+
+
+# ---- asked to end --------------------------------------------------------------------------------------------------
+
+POLITE = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Whatever becomes of them, afterwards they are as before; and each raises Ended, as in the program."""
+    before = {number: signal.getsignal(number) for number in POLITE}
+    end_in_order()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_asked_to_end_does_so_in_order(handlers: None, number: signal.Signals) -> None:
+    done = []
+    with pytest.raises(Ended) as ended:
+        try:
+            signal.raise_signal(number)
+        finally:
+            done.append("cleaned up")
+    assert (ended.value.number, done) == (number, ["cleaned up"])
+    assert not isinstance(ended.value, Exception), "nothing that handles errors takes it for one"
+
+
+def test_a_signal_that_is_ignored_stays_so(handlers: None) -> None:
+    """As SIGHUP is for what `nohup` starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_in_order()
+    signal.raise_signal(signal.SIGHUP)
+    with World.terminal().uninterrupted():
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("came", "error"),
+    [
+        ([signal.SIGINT], KeyboardInterrupt),
+        ([signal.SIGTERM], Ended),
+        ([signal.SIGHUP], Ended),
+        ([signal.SIGTERM, signal.SIGINT, signal.SIGTERM], Ended),
+        ([signal.SIGINT, signal.SIGHUP], KeyboardInterrupt),
+    ],
+)
+def test_a_signal_waits_for_the_end_of_what_must_not_be_interrupted(
+    handlers: None, came: list[signal.Signals], error: type[BaseException]
+) -> None:
+    before = [signal.getsignal(number) for number in POLITE]
+    done = []
+    with pytest.raises(error) as ended, World.terminal().uninterrupted():
+        for number in came:
+            signal.raise_signal(number)
+        done.append("to the end")
+    assert done == ["to the end"]
+    assert not isinstance(ended.value, Ended) or ended.value.number == came[0]
+    assert [signal.getsignal(number) for number in POLITE] == before
+
+
+def test_without_a_signal_nothing_changes_and_an_error_passes(handlers: None) -> None:
+    before = [signal.getsignal(number) for number in POLITE]
+    with pytest.raises(ValueError), World.terminal().uninterrupted():
+        assert [signal.getsignal(number) for number in POLITE] != before
+        raise ValueError
+    assert [signal.getsignal(number) for number in POLITE] == before
+
+
+def test_in_a_thread_no_signal_can_be_held_and_nothing_fails(handlers: None) -> None:
+    before, seen = [signal.getsignal(number) for number in POLITE], []
+
+    def work() -> None:
+        with World.terminal().uninterrupted():
+            seen.append([signal.getsignal(number) for number in POLITE])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert seen == [before]
+
+
+HARDENED = """
+import ctypes, resource
+from dbx_auth.world import World
+print(resource.getrlimit(resource.RLIMIT_CORE)[0] == 0, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+{call}
+print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [
+        ("World.terminal().harden()", "(0, 0) 0"),
+        ("World.system().harden()", None),
+        ("import sys; sys.modules['resource'] = sys.modules['ctypes'] = None; World.terminal().harden()", None),
+    ],
+)
+def test_what_lives_long_leaves_no_memory_on_the_disk(call: str, after: str | None) -> None:
+    import subprocess
+
+    argv = [sys.executable, "-c", HARDENED.format(call=call)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    before, now = done.stdout.splitlines()
+    assert done.stderr == "" and before.endswith(" 1")
+    assert (now == after) if after else now.endswith(" 1")
+
+
+# ---- a place for all processes of a user ---------------------------------------------------------------------------
+
+
+def test_the_place_that_all_homes_share_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners: dict[str, int] = {}
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    monkeypatch.setattr(os.path, "isdir", owners.__contains__)
+    monkeypatch.setattr(os, "stat", lambda path: SimpleNamespace(st_uid=owners[path]))
+    linux = World({"XDG_RUNTIME_DIR": "/elsewhere", "TMPDIR": "/elsewhere"}, "/home/me", platform="linux")
+    assert linux.runtime_dir == "/tmp/dbx-auth-4242"
+    owners["/run/user/4242"] = 1
+    assert linux.runtime_dir == "/tmp/dbx-auth-4242", "one of somebody else is no place for us"
+    owners["/run/user/4242"] = 4242
+    assert linux.runtime_dir == "/run/user/4242/dbx-auth"
+    assert linux._replace(env={}, home="/another").runtime_dir == linux.runtime_dir
+
+
+def test_on_macos_and_windows_it_is_where_the_system_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "confstr", lambda name: "/var/folders/T" if name == "CS_DARWIN_USER_TEMP_DIR" else "")
+    assert World({}, "/home/me", platform="darwin").runtime_dir == "/var/folders/T/dbx-auth"
+    monkeypatch.setattr(os, "confstr", lambda name: None)
+    assert World({}, "/home/me", platform="darwin").runtime_dir == "/tmp/dbx-auth"
+    asked: list[tuple[str, bool]] = []
+
+    def user_runtime_dir(name: str, appauthor: bool) -> str:
+        asked.append((name, appauthor))
+        return "C:/Temp"
+
+    monkeypatch.setattr(platformdirs, "user_runtime_dir", user_runtime_dir)
+    assert World({}, "/home/me", platform="win32").runtime_dir == "C:/Temp" and asked == [("dbx-auth", False)]
 
 
 # ---- words for a terminal ------------------------------------------------------------------------------------------
@@ -663,7 +904,8 @@ def test_without_a_stderr_nothing_is_told_and_nothing_fails(monkeypatch: pytest.
 def test_only_what_can_be_seen_is_shown(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printable(text) == shown
     tell(text)
-    assert capsys.readouterr() == ("", f"{shown}\n")
+    assert flat(text) == shown.replace("\n", " ")
+    assert capsys.readouterr() == ("", f"{flat(text)}\n"), "a line break could forge the next line"
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -671,7 +913,7 @@ def test_only_what_can_be_seen_is_shown(text: str, shown: str, capsys: pytest.Ca
 def test_whatever_is_told_is_harmless_and_can_be_written(text: str) -> None:
     shown = printable(text)
     assert printable(shown) == shown
-    assert all(line.isprintable() for line in shown.split("\n"))
+    assert all(line.isprintable() for line in shown.split("\n")) and flat(text).isprintable()
     shown.encode()
 
 

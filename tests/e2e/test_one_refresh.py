@@ -40,6 +40,19 @@ def expired(machine: Machine, oidc: OidcProvider, *keys: str) -> dict[str, Any]:
     return cache
 
 
+def held(machine: Machine, key: str) -> Any:
+    """What the cache has under this key now."""
+    return json.loads(machine.cli_cache.read_text())["tokens"][key]
+
+
+def later(machine: Machine) -> None:
+    """Let it be a minute since anything was renewed: a moment later a forced refresh is content with the last one."""
+    (journal,) = (machine.cli_cache.parent / ".dbx-auth").glob("*.json")
+    kept = json.loads(journal.read_text())
+    kept["renewed"] = {token: when - 60 for token, when in kept["renewed"].items()}
+    machine.write(journal, kept)
+
+
 def check_written_back(machine: Machine, before: dict[str, Any], key: str, printed: str) -> None:
     after = json.loads(machine.cli_cache.read_text())
     old, new = before["tokens"][key], after["tokens"].pop(key)
@@ -81,8 +94,20 @@ def test_the_twin_under_the_host_is_renewed_with_it(machine: Machine, oidc: Oidc
     first = machine.spawn("token", "-p", "DEV")
     tokens = json.loads(machine.cli_cache.read_text())["tokens"]
     assert tokens["DEV"] == tokens[oidc.url] and tokens["DEV"]["access_token"] == first.out.strip()
+    later(machine)
     second = machine.spawn("token", "--force-refresh", DATABRICKS_HOST=oidc.url)
     assert second.code == 0, "the twin's refresh token was spent, and the session is gone"
+    assert second.out != first.out and oidc.me(second.out.strip()) == 200
+    assert oidc.grants()["refresh"] == 2 and oidc.grants()["errors"] == []
+
+
+def test_a_forced_refresh_a_moment_later_is_content_with_the_last_one(machine: Machine, oidc: OidcProvider) -> None:
+    expired(machine, oidc, oidc.url)
+    said = [machine.spawn("token", "--force-refresh", DATABRICKS_HOST=oidc.url) for _ in range(3)]
+    assert len({one.out for one in said}) == 1 and oidc.grants()["refresh"] == 1
+    later(machine)
+    assert machine.spawn("token", "--force-refresh", DATABRICKS_HOST=oidc.url).out != said[0].out
+    assert oidc.grants()["refresh_ok"] == 2, "the control: a minute later it is another"
 
 
 def test_a_refused_refresh_is_exit_4_and_changes_nothing(machine: Machine, oidc: OidcProvider) -> None:
@@ -94,6 +119,9 @@ def test_a_refused_refresh_is_exit_4_and_changes_nothing(machine: Machine, oidc:
     assert (refused.code, refused.out) == (4, "")
     assert "invalid_grant" in refused.err and f"hint: dbx-auth login {oidc.url}" in refused.err
     assert machine.files() == before
+    again = machine.spawn("token", DATABRICKS_HOST=oidc.url)
+    assert (again.code, again.out) == (4, "") and "as it has said before" in again.err
+    assert oidc.grants()["refresh"] == 1, "and nobody asks again"
 
 
 def test_a_server_that_is_away_is_exit_6_and_changes_nothing(machine: Machine, oidc: OidcProvider) -> None:
@@ -117,9 +145,12 @@ def test_a_symlinked_cache_stays_a_link(machine: Machine, oidc: OidcProvider) ->
 
 PROGRAM = "from dbx_auth.cli import main; main()"
 WITHOUT_THE_LOCK = """
-from contextlib import nullcontext
-from dbx_auth import store
-store.JsonFile.locked = lambda self: nullcontext()
+from contextlib import contextmanager
+from dbx_auth.lock import Lock
+@contextmanager
+def held(self, *rest, **more):
+    yield None
+Lock.held = held
 from dbx_auth.cli import main; main()
 """
 
@@ -141,7 +172,7 @@ def test_twenty_processes_with_one_expired_login_make_one_refresh(machine: Machi
     (token,) = {out for _, out, _ in results}
     assert oidc.me(token) == 200
     assert oidc.grants()["refresh"] == 1 and oidc.grants()["errors"] == []
-    assert machine.spawn("token", "--force-refresh", DATABRICKS_HOST=oidc.url).code == 0, "the session died"
+    assert oidc.renews(held(machine, oidc.url)["refresh_token"]), "the session died"
 
 
 def test_without_the_lock_the_same_storm_kills_the_session(machine: Machine, oidc: OidcProvider) -> None:
@@ -150,3 +181,4 @@ def test_without_the_lock_the_same_storm_kills_the_session(machine: Machine, oid
         storm(machine, slow, WITHOUT_THE_LOCK, 6)
         assert slow.grants()["refresh"] > 1
         assert slow.grants()["errors"]
+        assert not slow.renews(held(machine, slow.url)["refresh_token"])
