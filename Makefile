@@ -1,5 +1,6 @@
 # make demo        see it work, with no workspace: sandbox, login, status, token, models
 # make test        lint, types, and every test with its coverage
+# make test-hard   storms, crashes, full disks, hostile servers, and mutants of what keeps logins safe; takes minutes
 # make pictures    docs/*.svg of what status and models look like, and docs/login.png where Chromium is
 # make tables      the tables of docs/*.md, from the code
 # make completions completions/, from the commands
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 NODE := tests/oidc_provider tests/js_sdk
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint pictures tables completions bench clean
+.PHONY: demo test test-hard lint pictures tables completions bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo.py
@@ -21,6 +22,9 @@ test: lint $(NODE:%=%/node_modules/.package-lock.json)
 	$(BIN)/coverage run -m pytest -n 2
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty --fail-under=95
+
+test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
+	$(BIN)/pytest tests/hard
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
