@@ -210,11 +210,24 @@ def filesystem(path: str, mounts: str = "/proc/self/mountinfo") -> str:
 
 
 def holder(path: str) -> int | None:
-    """The process that wrote itself into this lock file, None where that cannot be told."""
-    with suppress(OSError, ValueError):
+    """The process that wrote itself into this lock file, None where that cannot be told, or it has died since."""
+    with suppress(OSError, ValueError, OverflowError):
         pid = int(read(path, 19))
-        return pid if pid > 0 else None
+        if pid > 0 and _is_alive(pid):
+            return pid
     return None
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # signal 0 would end it there
+        return True
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _sign(path: str, name: bytes) -> None:

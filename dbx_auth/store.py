@@ -92,11 +92,6 @@ class Entry(NamedTuple):
         """Whether its secrets are in the system's keyring."""
         return self.fields.get("storage") == "keyring"
 
-    @property
-    def account(self) -> str:
-        """What the keyring calls it; a host may have logins of several types."""
-        return f"{self.host} {self.type}"
-
     def text(self, name: str) -> str:
         """A field that should be text, or an empty string."""
         return as_text(self.fields.get(name))
@@ -274,7 +269,7 @@ class AuthJson(JsonFile):
             return entry
         from . import vault
 
-        return entry._replace(fields={**entry.fields, **(vault.get(entry.account, self.world) or {})})
+        return entry._replace(fields={**entry.fields, **(vault.get(self._account(entry), self.world) or {})})
 
     def rehearse(self) -> None:
         """Raise what `login` would raise, before a person is sent to the browser rather than after."""
@@ -289,6 +284,10 @@ class AuthJson(JsonFile):
         from . import settings
 
         return settings.storage(self.world)
+
+    def _account(self, entry: Entry) -> str:
+        """What the keyring calls a login: of a host, of a type, and of a data directory, as a person may have several."""
+        return f"{entry.host} {entry.type} {identity(self.folder)[:8]}"
 
     def login(self, fields: Mapping[str, Any]) -> None:
         """Make `fields` the last login; the login before it, if for another host, keeps an entry of its own."""
@@ -311,7 +310,7 @@ class AuthJson(JsonFile):
             entry = Entry(self.DEFAULT, fields["type"], fields["host"], {**unknown, **fields, **where})
             self._put(data, entry)
             for old in replaced:
-                if old.is_in_keyring and not (entry.is_in_keyring and entry.account == old.account):
+                if old.is_in_keyring and not (entry.is_in_keyring and entry.type == old.type):
                     self._forget_secrets(old)
 
     def put(self, entry: Entry, changed: Mapping[str, Any], room: files.Draft | None = None) -> None:
@@ -328,17 +327,17 @@ class AuthJson(JsonFile):
         from . import vault
 
         secret = _taken_out(shown)
-        was = vault.get(entry.account, self.world)
-        vault.put(entry.account, secret, self.world)
+        was = vault.get(self._account(entry), self.world)
+        vault.put(self._account(entry), secret, self.world)
         if before == shown:
             return
         try:
             self.write({**data, entry.key: shown}, room)
         except ConfigError:
             if was is None:
-                vault.remove(entry.account, self.world)
+                vault.remove(self._account(entry), self.world)
             else:
-                vault.put(entry.account, was, self.world)
+                vault.put(self._account(entry), was, self.world)
             raise
 
     def keep_in(self, storage: str) -> list[str]:
@@ -375,15 +374,17 @@ class AuthJson(JsonFile):
                 fields = dict(entry.fields)
                 secret = _taken_out(fields)
                 done.append(entry)
-                vault.put(entry.account, secret, self.world)
-                if vault.get(entry.account, self.world) != secret:
+                vault.put(self._account(entry), secret, self.world)
+                if vault.get(self._account(entry), self.world) != secret:
                     raise ConfigError("the keyring does not give back what it was given", hint="dbx-auth doctor")
                 data[entry.key] = {**fields, "storage": "keyring"}
             self.write(data, room)
+        except Temporary:  # and waiting for each of them would take as long again
+            self.world.warn("the keyring may hold copies of your logins, which nobody uses")
+            raise
         except AuthError:
             for entry in done:
-                with suppress(AuthError):
-                    vault.remove(entry.account, self.world)
+                self._forget_secrets(entry)
             raise
 
     def forget(self, host: str = "") -> list[str]:
@@ -416,7 +417,7 @@ class AuthJson(JsonFile):
         from . import vault
 
         try:
-            vault.remove(entry.account, self.world)
+            vault.remove(self._account(entry), self.world)
         except AuthError as error:
             if must and not isinstance(error, vault.NoVault):
                 raise

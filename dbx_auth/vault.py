@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
 SERVICE = "dbx-auth"
-"""What we call ourselves in a keyring; the account beside it is the host of the login and its type."""
+"""What we call ourselves in a keyring; the account beside it is the host of the login, its type, and which
+data directory it is of."""
 
 PROBE = "dbx-auth-probe"
 """The service of what is written only to be read back. Windows moves other entries of a service when one is written."""
 
 FILE = "dbx-auth config set storage file"
 """What to type where the keyring is in the way."""
+
+RETRY = f"unlock it and try again, or {FILE}"
 
 LARGEST = 2560
 """Bytes of UTF-16 that one secret may have in the Credential Manager of Windows (CRED_MAX_CREDENTIAL_BLOB_SIZE)."""
@@ -137,7 +140,6 @@ def _ask(
         raise NoVault(f"the library {error.name} is not installed") from error
 
     def run() -> Answer:
-        backend = _chosen(keyring.get_keyring)
         try:
             check(backend, world)
             return work(backend)
@@ -145,7 +147,9 @@ def _ask(
             raise
         except KeyringLocked as error:
             raise _locked() from error
-        except (NoKeyringError, InitError) as error:
+        except InitError as error:
+            raise Temporary(f"{_name(backend)} could not be reached", hint=RETRY) from error
+        except NoKeyringError as error:
             raise NoVault(f"{_name(backend)} has none ({type(error).__name__})") from error
         except Exception as error:
             raise ConfigError(
@@ -153,9 +157,11 @@ def _ask(
             ) from None  # its text may hold what was to be kept
 
     try:
+        # Two steps, because on a busy machine the first takes a good part of the time that the second has.
+        backend = in_time("found", lambda: _chosen(keyring.get_keyring))
         return in_time(done, run)
     except Temporary as error:
-        raise Temporary(str(error), hint=f"unlock it and try again, or {FILE}") from error
+        raise Temporary(str(error), hint=RETRY) from error
 
 
 def _chosen(choose: Callable[[], KeyringBackend]) -> KeyringBackend:

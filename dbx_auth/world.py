@@ -27,6 +27,9 @@ def _silence(text: str) -> None:
 USER_AGENT = f"dbx-auth/{__version__}"
 MEBIBYTE = 1 << 20
 
+LATE = 1.0
+"""Seconds that a process which was stopped has for reading what came while it was."""
+
 
 class Response(NamedTuple):
     """What a server answered: `status`, `headers` (names in lower case) and the whole `body` in bytes."""
@@ -115,6 +118,8 @@ class Http:
         began = time.monotonic()
         thread.start()
         thread.join(budget)
+        if time.monotonic() - began > budget + LATE:  # we were stopped, and the answer may have come meanwhile
+            thread.join(LATE)
         answer = answers[0] if answers else _silent(url, budget)
         took = f"{method} {without_query(url)}: {time.monotonic() - began:.3f} s: "
         if isinstance(answer, BaseException):
@@ -136,7 +141,7 @@ class Http:
         import httpx
 
         plain = url.startswith("http://")  # hosts.canonical lets that through for loopback only
-        deadline = time.monotonic() + budget
+        deadline, late = time.monotonic() + budget, 0.0
         try:
             client = httpx.Client(
                 timeout=httpx.Timeout(budget, connect=min(budget, 5.0)),
@@ -160,8 +165,10 @@ class Http:
                                 f"{url} answered with more than {limit} bytes; nothing of it was used",
                                 hint="check the host",
                             )
-                        if time.monotonic() > deadline:
-                            raise _silent(url, budget)
+                        if (now := time.monotonic()) > deadline:
+                            late = late or now
+                            if now - late > LATE / 2:  # it drips; else it was there while we were stopped
+                                raise _silent(url, budget)
                     return Response(url, answer.status_code, dict(answer.headers), bytes(body))
             except httpx.ConnectTimeout as error:
                 raise Unreachable(f"cannot reach {url}: no connection in time", hint=_NETWORK) from error

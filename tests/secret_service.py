@@ -145,7 +145,7 @@ class SecretService:
         try:
             with closing(self._connection()) as connection:
                 return not self._collection(connection).is_locked()
-        except secretstorage.SecretStorageException:
+        except (secretstorage.SecretStorageException, OSError):
             return False
 
 

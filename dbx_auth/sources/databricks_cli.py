@@ -44,7 +44,7 @@ def slots(profile: Profile, world: World) -> Iterator[Slot]:
 def _in_keyring(names: set[str], profile: Profile, mode: str, wanted: Grant, world: World) -> Iterator[Slot]:
     from dbx_auth import keyrings
 
-    if keyrings.is_there(world):
+    if mode or keyrings.is_there(world):
         try:
             found = [name for name in names if keyrings.get(name, world)]
         except keyrings.NoKeyring:

@@ -1,9 +1,9 @@
 """Secrets that can be told apart, a machine that is full of them, and a search that finds each in any disguise.
 
-    planted = Planted(machine, workspace)
-    planted.plant()
-    result = planted.run(["status"], env)
-    assert planted.leaks(result) == []
+planted = Planted(machine, workspace)
+planted.plant()
+result = planted.run(["status"], env)
+assert planted.leaks(result) == []
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Setup(NamedTuple):
-    """Which of the planted credentials a run stands on: settings of the environment, options, and what `token` gives."""
+    """Which of the planted credentials a run stands on: variables, options, and what `token` gives."""
 
     env: Mapping[str, str | None]
     argv: tuple[str, ...] = ()

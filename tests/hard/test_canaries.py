@@ -12,12 +12,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import dbx_auth
 import httpx
 import pytest
 from cloud import Answer, Cloud, Request, reply
@@ -27,10 +26,14 @@ from hard.canaries import Canary, Planted, Setup, Workspace, broken_http, found
 from hard.hostile import TOKEN, Hostile, slow, tokens
 from machine import Machine, Result
 from person import answer, asked, waiting
-from secret_service import SecretService, secret_service, session_bus  # noqa: F401  fixtures
+from secret_service import SecretService, secret_service, session_bus
 
+import dbx_auth
 from dbx_auth import cli, login, oauth, profile, resolve, store, whoami
+from dbx_auth.tokens import Demand
 from dbx_auth.world import World
+
+__all__ = ["secret_service", "session_bus"]
 
 VERBOSITY = ((), ("-v",), ("-vv",))
 
@@ -102,7 +105,9 @@ def check(leaks: list[tuple[str, str]]) -> None:
         pytest.fail("\n".join(f"{leak}: {'; '.join(c[:3])} ({len(c)})" for leak, c in by_leak.items()), pytrace=False)
 
 
-def sweep(planted: Planted, spoil: Callable[[], object] = lambda: None, verbosity: Any = VERBOSITY) -> list[tuple[str, str]]:
+def sweep(
+    planted: Planted, spoil: Callable[[], object] = lambda: None, verbosity: Any = VERBOSITY
+) -> list[tuple[str, str]]:
     """Run everything with everything; what leaked, and by which command."""
     leaks: list[tuple[str, str]] = []
     runs: list[tuple[str, Setup, list[str]]] = [
@@ -125,7 +130,6 @@ def sweep(planted: Planted, spoil: Callable[[], object] = lambda: None, verbosit
             result = planted.run([*louder, *argv], setup, typed)
             gives = setup.gives if "token" in argv else ()
             leaks += [(f"{name}: {' '.join([*louder, *argv])}", leak) for leak in planted.leaks(result, gives)]
-    print(f"{len(runs)} command lines")
     return leaks
 
 
@@ -228,25 +232,25 @@ def test_nothing_is_told_where_files_are_damaged(planted: Planted, damage: str) 
 
 # ---- and the harness finds what there is to find ---------------------------------------------------------------------
 
-LEAKS: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "what a server repeats": lambda: mock.patch.object(oauth, "masked", lambda text, secrets=(): text),
-    "the environment in a note": lambda: mock.patch.object(
-        profile, "load", lambda world, flags=profile.Flags(), load=profile.load: (world.note(str(world.env)), load(world, flags))[1]
-    ),
-    "a copy that is left": lambda: mock.patch.object(
-        store.JsonFile, "read", lambda self, read=store.JsonFile.read: _copied(self, read(self))
-    ),
-    "a copy in base64": lambda: mock.patch.object(
-        store.JsonFile, "read", lambda self, read=store.JsonFile.read: _copied(self, read(self), encode=True)
-    ),
-    "a traceback": lambda: mock.patch.object(cli, "_bug", lambda error: _raised(error)),
-    "the text of a crash": lambda: mock.patch.object(cli, "_bug", lambda error: dbx_auth.AuthError(str(error), hint="")),
-}  # fmt: skip
+LEAKS: dict[str, tuple[object, str, Callable[..., object]]] = {
+    "what a server repeats": (oauth, "masked", lambda text, secrets=(): text),
+    "the environment in a note": (profile, "load", lambda world, flags: _noted(world, flags)),
+    "a copy that is left": (store.JsonFile, "read", lambda self: _copied(self)),
+    "a copy in base64": (store.JsonFile, "read", lambda self: _copied(self, base64.b64encode)),
+    "a traceback": (cli, "_bug", lambda error: _raised(error)),
+    "the text of a crash": (cli, "_bug", lambda error: dbx_auth.AuthError(str(error), hint="")),
+}
+_load, _read = profile.load, store.JsonFile.read
 
 
-def _copied(file: store.JsonFile, data: dict[str, Any], *, encode: bool = False) -> dict[str, Any]:
-    text = json.dumps(data).encode()
-    Path(file.world.home, "tmp", "copy").write_bytes(base64.b64encode(text) if encode else text)
+def _noted(world: World, flags: profile.Flags) -> profile.Profile:
+    world.note(str(world.env))
+    return _load(world, flags)
+
+
+def _copied(file: store.JsonFile, encoded: Callable[[bytes], bytes] = bytes) -> dict[str, Any]:
+    data = _read(file)
+    Path(file.world.home, "tmp", "copy").write_bytes(encoded(json.dumps(data).encode()))
     return data
 
 
@@ -265,7 +269,7 @@ def test_a_leak_is_found(planted: Planted, leak: str) -> None:
         planted.plant()
         assert planted.leaks(planted.run(["-vv", verb], setup)) == []
         planted.plant()
-        with LEAKS[leak]():
+        with mock.patch.object(*LEAKS[leak]):
             result = planted.run(["-vv", verb], setup)
     assert planted.leaks(result) != []
 
@@ -426,9 +430,7 @@ def test_a_login_in_the_browser_tells_neither_code_nor_verifier(planted: Planted
 
 @pytest.mark.real
 @pytest.mark.parametrize("declined", [False, True])
-def test_a_login_by_device_code_does_not_tell_the_device_code(
-    machine: Machine, cloud: Cloud, declined: bool
-) -> None:
+def test_a_login_by_device_code_does_not_tell_the_device_code(machine: Machine, cloud: Cloud, declined: bool) -> None:
     go_inside(machine, cloud)
     cloud.entra.polls, cloud.entra.declines = 1, declined
     argv = ["-vv", "login", "--host", AZURE, "--method", "azure-device-code", "--timeout", "30"]
@@ -449,12 +451,16 @@ def test_a_login_by_device_code_does_not_tell_the_device_code(
 @pytest.mark.real
 @pytest.mark.parametrize("mode", ["good", "400"])
 def test_what_is_in_the_keyring_is_told_to_nobody(
-    planted: Planted, secret_service: SecretService, mode: str  # noqa: F811
+    planted: Planted,
+    secret_service: SecretService,
+    mode: str,
 ) -> None:
     planted.workspace.mode = mode
     url = planted.workspace.urls["anybody"]
     access, refresh = planted.new("access token of the keyring"), planted.new("refresh token of the keyring")
-    envelope = {"token": {"access_token": access.value, "refresh_token": refresh.value, "expiry": "2020-01-01T00:00:00Z"}}
+    envelope = {
+        "token": {"access_token": access.value, "refresh_token": refresh.value, "expiry": "2020-01-01T00:00:00Z"}
+    }
     planted.files[planted.machine.config] += f"\n[KEYRING]\nhost = {url}\nauth_type = databricks-cli\n"
     planted.env |= {**secret_service.env, "DATABRICKS_AUTH_STORAGE": "secure"}
     setup = Setup({}, ("-p", "KEYRING"), ("a new access token",))
@@ -519,7 +525,7 @@ def objects(planted: Planted) -> dict[str, object]:
             "Setting": profile.load(World.system()).settings["token"],
             "Entry": store.AuthJson(World.system()).default(),
             "Grant": store.Grant("https://x", access=token.value, refresh=token.value),
-            "Demand": resolve.Demand(rejected=token.value),
+            "Demand": Demand(rejected=token.value),
             "request": httpx.Request("GET", "https://x", headers=token.headers),
         }
 
@@ -527,9 +533,7 @@ def objects(planted: Planted) -> dict[str, object]:
 def test_no_object_of_the_library_shows_a_secret_when_it_is_printed(planted: Planted) -> None:
     planted.plant()
     every = planted.canaries.values()
-    shown = {
-        name: found(f"{thing!r} {thing!s} {[thing]!r} {thing}", every) for name, thing in objects(planted).items()
-    }
+    shown = {name: found(f"{thing!r} {thing!s} {[thing]!r} {thing}", every) for name, thing in objects(planted).items()}
     assert {name: secrets for name, secrets in shown.items() if secrets} == {}
 
 

@@ -47,7 +47,9 @@ Capture = pytest.CaptureFixture[str]
 
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=12)
 NUMBERS = st.one_of(
-    st.integers(-(10**20), 10**20), st.floats(), st.sampled_from([0, -1, 10**400, -(10**400), 1e308, 2**31, 2**63, 2**64])
+    st.integers(-(10**20), 10**20),
+    st.floats(),
+    st.sampled_from([0, -1, 10**400, -(10**400), 1e308, 2**31, 2**63, 2**64]),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXT,
@@ -62,7 +64,9 @@ TIMES = st.one_of(
     st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
     JSON,
 )
-WORDS = st.sampled_from(["", "a", "a-token", "a token", "caf\u00e9", "x" * 3000, "esc\x1b[31m", "eyJhbGci.e30.x"]) | JSON
+WORDS = (
+    st.sampled_from(["", "a", "a-token", "a token", "caf\u00e9", "x" * 3000, "esc\x1b[31m", "eyJhbGci.e30.x"]) | JSON
+)
 PLACES = st.sampled_from([HOST, HOST + "/", HOST.upper(), OTHER, "dev.cloud.databricks.com", "x", ""]) | JSON
 
 
@@ -77,7 +81,11 @@ def mangled(draw: st.DrawFn, valid: st.SearchStrategy[bytes]) -> bytes:
     for _ in range(draw(st.integers(0, 2))):
         at = draw(st.integers(0, len(data)))
         to = draw(st.integers(at, min(len(data), at + 30)))
-        data = data[:at] + draw(st.sampled_from([b"", data[at:to] * 2, b"\0", b"\xff", b'"', b"{", b"\n", b"]"])) + data[to:]
+        data = (
+            data[:at]
+            + draw(st.sampled_from([b"", data[at:to] * 2, b"\0", b"\xff", b'"', b"{", b"\n", b"]"]))
+            + data[to:]
+        )
     return draw(st.sampled_from([data, data, data, b"\xef\xbb\xbf" + data, data[: len(data) // 2], b""]))
 
 
@@ -99,7 +107,9 @@ def as_object(data: bytes | None) -> dict[str, Any] | None:
 
 Reply = tuple[int, Mapping[str, str], bytes] | AuthError
 Server = Callable[[str, str, Mapping[str, str]], Reply]
-GOOD = dumped({"access_token": "new-access", "token_type": "Bearer", "refresh_token": "new-refresh", "expires_in": 3600})
+GOOD = dumped(
+    {"access_token": "new-access", "token_type": "Bearer", "refresh_token": "new-refresh", "expires_in": 3600}
+)
 ABSENT: Reply = (404, {}, b"")
 
 
@@ -246,7 +256,9 @@ COMMANDS = st.sampled_from(
 
 
 @fuzzed
-@given(data=mangled(AUTH_JSON.map(dumped)) | st.binary(max_size=50), commands=st.lists(COMMANDS, min_size=1, max_size=2))
+@given(
+    data=mangled(AUTH_JSON.map(dumped)) | st.binary(max_size=50), commands=st.lists(COMMANDS, min_size=1, max_size=2)
+)
 def test_whatever_stands_in_auth_json(capsys: Capture, data: bytes, commands: list[list[str]]) -> None:
     with Home(capsys, DATABRICKS_AUTH_TYPE="databricks-cli" if b"oauth" in data else "") as home:
         home.put(home.auth_json, data)
@@ -279,7 +291,10 @@ CACHED = st.fixed_dictionaries(
 )
 KEYS = st.sampled_from([HOST, HOST, OTHER, "DEV", "NEW"]) | TEXT
 CACHE = st.fixed_dictionaries(
-    {"version": st.sampled_from([1, 1, 1, 1, 1, 2, "1", 1.0, True, None]) | JSON, "tokens": st.dictionaries(KEYS, CACHED | JSON)},
+    {
+        "version": st.sampled_from([1, 1, 1, 1, 1, 2, "1", 1.0, True, None]) | JSON,
+        "tokens": st.dictionaries(KEYS, CACHED | JSON),
+    },
     optional={"future": JSON},
 )
 
@@ -378,14 +393,21 @@ def test_whatever_stands_in_the_journal_a_login_goes_on(
 # ---- profiles and settings -------------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["DEFAULT", "DEV", "NEW", "__settings__", "A B"]) | TEXT
-FIELD_NAMES = st.sampled_from([*profile.FIELDS, "default_profile", "auth_storage", "Host", "experimental_is_unified_host"])
-VALUES = st.sampled_from([HOST, OTHER, "pat", "databricks-cli", "dapi", "DEV", "'a'", '"b"', "`c", "x ; y", "z #", "\\"]) | TEXT
+FIELD_NAMES = st.sampled_from(
+    [*profile.FIELDS, "default_profile", "auth_storage", "Host", "experimental_is_unified_host"]
+)
+VALUES = (
+    st.sampled_from([HOST, OTHER, "pat", "databricks-cli", "dapi", "DEV", "'a'", '"b"', "`c", "x ; y", "z #", "\\"])
+    | TEXT
+)
 LINES = st.one_of(
     NAMES.map(lambda name: f"[{name}]"),
     st.tuples(FIELD_NAMES | TEXT, st.sampled_from([" = ", "=", ":", " "]), VALUES).map("".join),
     st.sampled_from(["", "# a comment", "; another", "[", "]", "=", '"""', "\\"]),
 )
-PROFILES = st.tuples(st.lists(LINES, max_size=8), st.sampled_from(["\n", "\r\n", "\n\n"])).map(lambda t: t[1].join(t[0]))
+PROFILES = st.tuples(st.lists(LINES, max_size=8), st.sampled_from(["\n", "\r\n", "\n\n"])).map(
+    lambda t: t[1].join(t[0])
+)
 
 
 def sections(data: bytes) -> dict[str, dict[str, str]] | None:
@@ -397,7 +419,8 @@ def sections(data: bytes) -> dict[str, dict[str, str]] | None:
 
 @fuzzed
 @given(
-    data=PROFILES.map(lambda text: text.encode("utf-8", "surrogatepass")) | mangled(PROFILES.map(lambda t: t.encode("utf-8", "replace"))),
+    data=PROFILES.map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | mangled(PROFILES.map(lambda t: t.encode("utf-8", "replace"))),
     argv=COMMANDS | NAMES.map(lambda name: ["-p", name, "token"]) | NAMES.map(lambda name: ["-p", name, "status"]),
 )
 def test_whatever_stands_in_the_profile_file(capsys: Capture, data: bytes, argv: list[str]) -> None:
@@ -430,7 +453,8 @@ TOML = st.lists(TOML_LINES, max_size=6).map("\n".join).map(lambda text: text.enc
 @fuzzed
 @given(data=TOML | mangled(TOML), argv=st.sampled_from([
     ["config", "list"], ["config", "get", "profile"], ["config", "set", "output", "json"], ["config", "unset", "color"],
-    ["token", "--host", HOST], ["status", "--offline"], ["models", "--offline"], ["login", "--host", HOST, "--with-token"],
+    ["token", "--host", HOST], ["status", "--offline"], ["models", "--offline"],
+    ["login", "--host", HOST, "--with-token"],
 ]))  # fmt: skip
 def test_whatever_stands_in_our_settings(capsys: Capture, data: bytes, argv: list[str]) -> None:
     import tomllib
@@ -469,14 +493,17 @@ MOMENTS_OF_HTTP = st.one_of(
     st.floats().map(str),
     st.integers(-100, 10_000).map(lambda seconds: date(NOW + seconds)),
     st.integers(-(10**9), 2 * 10**11).map(date),
-    st.sampled_from(["", "0", "00000000001", "1e3", "\u0662", "Wed, 21 Oct 2099 07:28:00", "Wed, 99 Xxx 2026 99:99:99 GMT",
-                     "Sun Nov  6 08:49:37 1994", "Sunday, 06-Nov-94 08:49:37 GMT", "1 Jan 10000 00:00:00 GMT", "9" * 5000]),
+    st.sampled_from(["", "0", "00000000001", "1e3", "\u0662", "Wed, 21 Oct 2099 07:28:00", "Sun Nov  6 08:49:37 1994",
+                     "Wed, 99 Xxx 2026 99:99:99 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "1 Jan 10000 00:00:00 GMT",
+                     "9" * 5000]),
     st.text(max_size=30),
 )  # fmt: skip
 HEADERS = st.fixed_dictionaries(
     {}, optional={"retry-after": MOMENTS_OF_HTTP, "date": MOMENTS_OF_HTTP, "www-authenticate": TEXT, "location": TEXT}
 )
-ERRORS = st.sampled_from(["invalid_grant", "invalid_client", "server_error", "temporarily_unavailable", "invalid_request"])
+ERRORS = st.sampled_from(
+    ["invalid_grant", "invalid_client", "server_error", "temporarily_unavailable", "invalid_request"]
+)
 GRANTS = st.fixed_dictionaries(
     {"access_token": st.sampled_from(["new-access", "new-access", "a b", ""]) | JSON},
     optional={
@@ -488,10 +515,15 @@ GRANTS = st.fixed_dictionaries(
     },
 )
 REFUSALS = st.fixed_dictionaries(
-    {"error": ERRORS | JSON}, optional={"error_description": st.just("Refresh token is invalid") | JSON, "message": JSON}
+    {"error": ERRORS | JSON},
+    optional={"error_description": st.just("Refresh token is invalid") | JSON, "message": JSON},
 )
-BODIES = st.one_of(GRANTS.map(dumped), REFUSALS.map(dumped), JSON.map(dumped), st.binary(max_size=30), mangled(st.just(GOOD)))
-STATUSES = st.sampled_from([200, 200, 200, 201, 204, 302, 307, 400, 401, 403, 404, 408, 429, 500, 502, 503, 504, 100, 599])
+BODIES = st.one_of(
+    GRANTS.map(dumped), REFUSALS.map(dumped), JSON.map(dumped), st.binary(max_size=30), mangled(st.just(GOOD))
+)
+STATUSES = st.sampled_from(
+    [200, 200, 200, 201, 204, 302, 307, 400, 401, 403, 404, 408, 429, 500, 502, 503, 504, 100, 599]
+)
 BREAKS: list[Reply] = [
     Unreachable("nobody", hint="look"), InDoubt("half", hint="wait"), Temporary("busy", hint="wait", retry_after=1e9)
 ]  # fmt: skip
@@ -564,8 +596,9 @@ def test_whatever_a_busy_server_says_when_to_come_back(capsys: Capture, value: s
 # ---- where to go, and who somebody is --------------------------------------------------------------------------------
 
 PARTS = st.sampled_from(
-    ["https://", "http://", "//", "/", "dev.cloud.databricks.com", "evil.example", "127.0.0.1", "@", ":443", ":80", "#", "?",
-     "user:password", "\\", ".", ".databricks.com", "/oidc", "{account_id}", "\t", "\r\n", " ", "%2f", "[::1]", "\u3002", "\uff0f"]
+    ["https://", "http://", "//", "/", "dev.cloud.databricks.com", "evil.example", "127.0.0.1", "@", ":443", ":80", "#",
+     "?", "user:password", "\\", ".", ".databricks.com", "/oidc", "{account_id}", "\t", "\r\n", " ", "%2f", "[::1]",
+     "\u3002", "\uff0f"]
 )  # fmt: skip
 URLS = st.lists(PARTS, max_size=7).map("".join) | st.just(f"{HOST}/oidc") | JSON
 DOCUMENTS = st.fixed_dictionaries(
@@ -605,7 +638,11 @@ def test_whatever_discovery_says_a_refresh_token_stays_with_databricks(
 
 
 @fuzzed
-@given(replies=st.lists(st.tuples(STATUSES, HEADERS, BODIES | st.fixed_dictionaries({"userName": JSON}).map(dumped)), min_size=1))
+@given(
+    replies=st.lists(
+        st.tuples(STATUSES, HEADERS, BODIES | st.fixed_dictionaries({"userName": JSON}).map(dumped)), min_size=1
+    )
+)
 def test_whatever_a_workspace_says_about_us(capsys: Capture, replies: list[Reply]) -> None:
     left = iter(replies * 20)
     with Home(capsys, lambda *_: next(left), DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="dapi-s3cret") as home:
@@ -621,15 +658,24 @@ SOURCES: dict[str, dict[str, str]] = {
     "metadata-service": {"DATABRICKS_METADATA_SERVICE_URL": "http://127.0.0.1:1/s3cret-s3cret"},
     "github-oidc": {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x.actions.githubusercontent.com/?a=b",
                     "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "s3cret-s3cret"},
-    "azure-devops-oidc": {"SYSTEM_ACCESSTOKEN": "s3cret-s3cret", "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI": "https://dev.azure.com/x/",
-                          "SYSTEM_TEAMPROJECTID": "a", "SYSTEM_PLANID": "b", "SYSTEM_JOBID": "c", "SYSTEM_HOSTTYPE": "build"},
+    "azure-devops-oidc": {"SYSTEM_ACCESSTOKEN": "s3cret-s3cret",
+                          "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI": "https://dev.azure.com/x/",
+                          "SYSTEM_TEAMPROJECTID": "a", "SYSTEM_PLANID": "b", "SYSTEM_JOBID": "c",
+                          "SYSTEM_HOSTTYPE": "build"},
     "azure-client-secret": {"DATABRICKS_HOST": AZURE, "ARM_CLIENT_ID": "an-id", "ARM_CLIENT_SECRET": "s3cret-s3cret"},
 }  # fmt: skip
 ANSWERS = st.one_of(
-    GRANTS, REFUSALS, st.fixed_dictionaries({}, optional={"value": WORDS, "oidcToken": WORDS, "expires_on": TIMES}), JSON
+    GRANTS,
+    REFUSALS,
+    st.fixed_dictionaries({}, optional={"value": WORDS, "oidcToken": WORDS, "expires_on": TIMES}),
+    JSON,
 )
-PAGES = st.lists(PARTS | st.sampled_from(["login.microsoftonline.com", "a-tenant", "/oauth2/authorize"]), max_size=7).map("".join)
-LEADS = st.fixed_dictionaries({"location": st.just("https://login.microsoftonline.com/a-tenant/oauth2/authorize?x=y") | PAGES})
+PAGES = st.lists(
+    PARTS | st.sampled_from(["login.microsoftonline.com", "a-tenant", "/oauth2/authorize"]), max_size=7
+).map("".join)
+LEADS = st.fixed_dictionaries(
+    {"location": st.just("https://login.microsoftonline.com/a-tenant/oauth2/authorize?x=y") | PAGES}
+)
 
 
 @pytest.mark.parametrize("auth_type", SOURCES)
@@ -642,11 +688,19 @@ def test_whatever_servers_answer_to_a_source(
     import httpx
 
     left = iter([*replies, *[replies[-1]] * 100])
-    home_of_secrets = ("databricks.com", "azuredatabricks.net", "microsoftonline.com", "githubusercontent.com", "azure.com")
+    home_of_secrets = (
+        "databricks.com",
+        "azuredatabricks.net",
+        "microsoftonline.com",
+        "githubusercontent.com",
+        "azure.com",
+    )
 
     def server(method: str, url: str, sent: Mapping[str, str]) -> Reply:
         where = httpx.URL(url)
-        assert where.host == "127.0.0.1" or f".{where.host}".endswith(tuple(f".{name}" for name in home_of_secrets)), url
+        assert where.host == "127.0.0.1" or f".{where.host}".endswith(tuple(f".{name}" for name in home_of_secrets)), (
+            url
+        )
         if "s3cret-s3cret" in sent.values() and auth_type.startswith("azure-client"):
             assert where.host == "login.microsoftonline.com"
         return (302, lead, b"") if url.endswith("/aad/auth") else next(left)
@@ -662,7 +716,8 @@ def test_whatever_servers_answer_to_a_source(
 
 STATE = "a-state-of-ours"
 CALLBACK_FIELDS = st.tuples(
-    st.sampled_from(["code", "state", "error", "error_description", "iss", "x"]), st.sampled_from([STATE, "", "x"]) | TEXT
+    st.sampled_from(["code", "state", "error", "error_description", "iss", "x"]),
+    st.sampled_from([STATE, "", "x"]) | TEXT,
 )
 QUERIES = st.lists(CALLBACK_FIELDS, max_size=6).map(
     lambda pairs: "&".join(f"{name}={quote(value.encode('utf-8', 'surrogatepass'))}" for name, value in pairs)
@@ -688,7 +743,9 @@ def test_whatever_comes_back_from_the_browser(query: str) -> None:
 
 
 @fuzzed
-@given(fields=st.fixed_dictionaries({"code": st.text(min_size=1, max_size=50)}, optional={"iss": TEXT, "extra": st.text()}))
+@given(
+    fields=st.fixed_dictionaries({"code": st.text(min_size=1, max_size=50)}, optional={"iss": TEXT, "extra": st.text()})
+)
 def test_a_callback_that_is_ours_is_read_whole(fields: dict[str, str]) -> None:
     assume(all(value.encode("utf-8", "replace").decode() == value for value in fields.values()))
     found = read_callback(urlencode({**fields, "state": STATE}), STATE)

@@ -35,9 +35,10 @@ from hypothesis.stateful import (
 )
 from machine import Result
 
-from dbx_auth import cli, journal, login, refresh, share, store
+from dbx_auth import cli, journal, login, share, store
 from dbx_auth.errors import AuthError, InDoubt, Unreachable
-from dbx_auth.store import AuthJson, Grant, grant_fields
+from dbx_auth.refresh import Keeper
+from dbx_auth.store import Grant, grant_fields
 from dbx_auth.tokens import Token, format_expiry
 from dbx_auth.world import Response, World, tell
 
@@ -183,6 +184,10 @@ def full_disk(path: Path) -> Iterator[None]:
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
 
+def unheard(text: str) -> None:
+    """What is told here is told by the verbs, too."""
+
+
 class Logins(RuleBasedStateMachine):
     """`family` is who is logged in at a host, None after a logout; `doubt` says that nobody can tell what is spent."""
 
@@ -276,7 +281,7 @@ class Logins(RuleBasedStateMachine):
         """As the verb does once the browser has come back."""
         path, family = self.store(host), self.server.new(host)
         grant = Grant(host, family.access[-1], family.refresh, self.time + self.ahead + LIFE)
-        world = self.world()._replace(warn=str, note=str, detail=str)
+        world = self.world()._replace(warn=unheard, note=unheard, detail=unheard)
         try:
             if host == OURS:
                 token = Token(grant.access, grant.expires_at, "databricks-cli", "this login", host)
@@ -360,7 +365,7 @@ class Logins(RuleBasedStateMachine):
         assert len(new) <= 8, new
         if any(outcome in ("in doubt", "late", "broken") for _, outcome in new):
             self.doubt.add(host)
-        for refresh in {refresh for refresh, _ in new}:
+        for refresh in {each for each, _ in new}:
             outcomes = [outcome for sent, outcome in self.server.sent if sent == refresh]
             final = [n for n, outcome in enumerate(outcomes) if outcome in ("spent", "refused")]
             assert not final or final[0] == len(outcomes) - 1, f"sent again after the server's word: {outcomes}"
@@ -459,7 +464,9 @@ class Logins(RuleBasedStateMachine):
         new.write_text(json.dumps(data))
         new.rename(path)
 
-    @rule(path=st.sampled_from(["auth_json", "cache"]), how=st.sampled_from(["half", "empty", "list", "bytes", "version"]))
+    @rule(
+        path=st.sampled_from(["auth_json", "cache"]), how=st.sampled_from(["half", "empty", "list", "bytes", "version"])
+    )
     def a_file_is_damaged(self, path: str, how: str) -> None:
         file: Path = getattr(self, path)
         if file in self.damaged or not file.exists() or (how == "version" and path == "auth_json"):
@@ -491,7 +498,11 @@ class Logins(RuleBasedStateMachine):
     def the_clock_jumps(self, seconds: int) -> None:
         self.ahead += seconds
 
-    @rule(weather=st.lists(st.sampled_from(["late", "lost", "away", "busy", "broken", "overtaken", "left"]), min_size=1, max_size=3))
+    @rule(
+        weather=st.lists(
+            st.sampled_from(["late", "lost", "away", "busy", "broken", "overtaken", "left"]), min_size=1, max_size=3
+        )
+    )
     def the_network_is_bad(self, weather: list[str]) -> None:
         self.server.weather.extend(weather)
 
@@ -606,7 +617,7 @@ PROTECTIONS: dict[str, tuple[object, str, object]] = {
     "who has logged out is not written back": (store.OwnSlot, "write", write_come_what_may),
     "a refused refresh token is remembered": (journal.Journal, "is_dead", lambda self, refresh: False),
     "what could not be written is kept aside": (journal.Journal, "rescued", lambda self, stored: None),
-    "what is refused is looked at again": (refresh.Keeper, "_winner", lambda self, slot, stored: None),
+    "what is refused is looked at again": (Keeper, "_winner", lambda self, slot, stored: None),
     "a secret is told as a hash": (journal, "fingerprint", str),
 }
 
@@ -626,4 +637,4 @@ def test_without_a_protection_something_is_found(protection: str) -> None:
         suppress_health_check=list(HealthCheck),
     )
     with mock.patch.object(place, name, instead), pytest.raises((AssertionError, KeyError, LookupError, ValueError)):
-        run_state_machine_as_test(Logins, settings=quick)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(Logins, settings=quick)

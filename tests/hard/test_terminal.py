@@ -1,4 +1,4 @@
-"""Whatever a server, a file or a caller says: no command lets it drive the terminal, move the cursor or forge a line."""
+"""Whatever a server, a file or a caller says: no command lets it drive the terminal or forge a line."""
 
 from __future__ import annotations
 
@@ -100,6 +100,14 @@ def profiles(text: str) -> Callable[[Machine, str], object]:
     return lambda machine, url: machine.write(machine.config, text.replace("{url}", url))
 
 
+def broken_cache(content: str | dict[str, Any]) -> Callable[[Machine, str], object]:
+    def prepare(machine: Machine, url: str) -> None:
+        with_login(machine, url)
+        machine.write(machine.cli_cache, content)
+
+    return prepare
+
+
 def kept(**fields: Any) -> Callable[[Machine, str], object]:
     def prepare(machine: Machine, url: str) -> None:
         entry = {"type": "oauth", "access": "a", "refresh": "r", "expires": 1, "host": url, **fields}
@@ -131,7 +139,9 @@ DATE = format_expiry(time.time() + 3000)
 
 CASES: dict[str, Case] = {
     "what the token endpoint refuses with": Case(
-        {TOKEN: refused(JUNK, JUNK)}, with_login, [*EVERY, ["login", "{url}", "--method", "browser", "--timeout", "0.1"]]
+        {TOKEN: refused(JUNK, JUNK)},
+        with_login,
+        [*EVERY, ["login", "{url}", "--method", "browser", "--timeout", "0.1"]],
     ),
     "what a busy server says": Case(
         {TOKEN: said({"error": JUNK, "error_description": JUNK}, "500 Oops")}, with_login, [["token"], ["status"]]
@@ -176,7 +186,9 @@ CASES: dict[str, Case] = {
     "a profile that is not there": Case(
         {}, profiles(f"[__settings__]\ndefault_profile = {ONE_LINE}\nauth_storage = {ONE_LINE}\n"), EVERY
     ),
-    "a profile file that is none": Case({}, profiles(f"{ONE_LINE}\n[{ONE_LINE}\n"), [["profiles"], ["token"], ["doctor"]]),
+    "a profile file that is none": Case(
+        {}, profiles(f"{ONE_LINE}\n[{ONE_LINE}\n"), [["profiles"], ["token"], ["doctor"]]
+    ),
     "the key of a login": Case(
         {TOKEN: refused("invalid_grant")},
         lambda machine, url: (profiles(f"[{ONE_LINE}]\nhost = {url}\nauth_type = databricks-cli\n[D]\nhost = {url}\n")(
@@ -185,12 +197,9 @@ CASES: dict[str, Case] = {
         [["token", "--host", "{url}"], ["status", "--host", "{url}"], ["logout", "--host", "{url}", "--share"]],
     ),
     "the version of a cache": Case(
-        {}, lambda machine, url: (with_login(machine, url), machine.write(
-            machine.cli_cache, {"version": JUNK, "tokens": {}})), [["token"], ["status"], ["doctor"]],
+        {}, broken_cache({"version": JUNK, "tokens": {}}), [["token"], ["status"], ["doctor"]]
     ),
-    "a cache that is no JSON": Case(
-        {}, lambda machine, url: (with_login(machine, url), machine.write(machine.cli_cache, JUNK)), EVERY
-    ),
+    "a cache that is no JSON": Case({}, broken_cache(JUNK), EVERY),
     "a cached login": Case({}, cached(token_type=JUNK, access_token=JUNK, expiry=DATE), [["token"], ["status"]]),
     "an end that is none": Case({}, cached(expiry=JUNK, refresh_token=""), [["token"], ["status"]]),
     "a kept login": Case(
@@ -237,7 +246,9 @@ CASES: dict[str, Case] = {
         )
     },
     **{
-        f"the place {name}": Case({}, env(**{name: f"/tmp/nowhere-{ASCII}"}), [["token"], ["status"], ["logout", "--all"]])
+        f"the place {name}": Case(
+            {}, env(**{name: f"/tmp/nowhere-{ASCII}"}), [["token"], ["status"], ["logout", "--all"]]
+        )
         for name in ("DATABRICKS_CONFIG_FILE", "DBX_AUTH_DATA_DIR", "DBX_AUTH_CONFIG_DIR", "DBX_AUTH_CACHE_DIR")
     },
 }  # fmt: skip
@@ -343,7 +354,9 @@ def test_a_question_to_a_person_is_inert(machine: Machine) -> None:
 def test_what_the_browser_brings_back_is_inert(machine: Machine, field: str) -> None:
     import httpx
 
-    issuer = {DOCUMENT: said({"issuer": "https://issuer.example", "authorization_response_iss_parameter_supported": True})}
+    issuer = {
+        DOCUMENT: said({"issuer": "https://issuer.example", "authorization_response_iss_parameter_supported": True})
+    }
     with Hostile(issuer if field == "iss" else {}) as server:
         with waiting(machine, "login", server.url, "--method", "browser", "--timeout", "20", BROWSER="none") as person:
             link = person.link()

@@ -26,9 +26,10 @@ from unit.far_side import FarSide, Reply, jwt, never, on_path, put_az
 
 from dbx_auth import entra
 from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
-from dbx_auth.resolve import Demand, Resolution
+from dbx_auth.resolve import Resolution
 from dbx_auth.sources import azure_cli
 from dbx_auth.store import Grant, grant_fields
+from dbx_auth.tokens import Demand
 from dbx_auth.world import Response, World
 
 APP = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"

@@ -774,7 +774,9 @@ def test_what_another_program_renewed_over_ours_stays(machine: Machine) -> None:
 
 
 class Vault:
-    """Stands for `vault`: a dictionary; `fails` is what the next calls of a kind raise."""
+    """Stands for `vault`: a dictionary of accounts, without the last word, which says which data directory it is of;
+    `fails` is what the next calls of a kind raise.
+    """
 
     def __init__(self) -> None:
         self.held: dict[str, dict[str, Any]] = {}
@@ -789,15 +791,15 @@ class Vault:
 
     def get(self, account: str, world: World) -> dict[str, Any] | None:
         self._do("get")
-        return self.held.get(account)
+        return self.held.get(account.rpartition(" ")[0])
 
     def put(self, account: str, fields: Mapping[str, Any], world: World) -> None:
         self._do("put")
-        self.held[account] = {} if self.forgets else dict(fields)
+        self.held[account.rpartition(" ")[0]] = {} if self.forgets else dict(fields)
 
     def remove(self, account: str, world: World) -> bool:
         self._do("remove")
-        return self.held.pop(account, None) is not None
+        return self.held.pop(account.rpartition(" ")[0], None) is not None
 
     def probe(self, world: World, size: int = 0) -> None:
         self._do(f"probe {size}")
@@ -1100,13 +1102,25 @@ def test_a_move_to_the_keyring_that_fails_leaves_all_where_it_was(
 
         monkeypatch.setattr(AuthJson, "write", full)
     else:
-        keyring.fails[what] = Temporary("slow", hint="h")
+        keyring.fails[what] = ConfigError("locked", hint="h")
     with pytest.raises(AuthError) as caught:
         file.keep_in("keyring")
     assert machine.files() == before and keyring.held == {}
     if what == "forgets":
         assert str(caught.value) == "the keyring does not give back what it was given"
         assert isinstance(caught.value, ConfigError) and caught.value.hint == "dbx-auth doctor"
+
+
+def test_a_keyring_that_is_slow_in_the_middle_of_a_move_is_not_waited_for_again(
+    machine: Machine, keyring: Vault, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = logged_in(machine, "file")
+    before = machine.files()
+    keyring.fails["get"] = Temporary("slow", hint="h")
+    with pytest.raises(Temporary):
+        file.keep_in("keyring")
+    assert machine.files() == before and "remove" not in keyring.done
+    assert "may hold copies" in capsys.readouterr().err
 
 
 def test_a_move_to_the_file_that_fails_leaves_all_where_it_was(

@@ -282,10 +282,9 @@ def test_a_locked_keyring_is_an_error(machine: Machine, call: Callable[[Machine]
         (PlaintextKeyring, "keeps everything in a file that is not encrypted"),
         (Encrypted, "keeps everything in a file that is not encrypted"),
         (lambda: Raising(NoKeyringError("canary")), r"has none \(NoKeyringError\)"),
-        (lambda: Raising(InitError("canary")), r"has none \(InitError\)"),
         (Chain, "the library keyring finds none"),
     ],
-    ids=["fail", "null", "plaintext", "a kind of plaintext", "none", "not started", "an empty chain"],
+    ids=["fail", "null", "plaintext", "a kind of plaintext", "none", "an empty chain"],
 )
 @every_call
 def test_a_backend_that_keeps_nothing_or_keeps_it_for_all_is_refused(
@@ -298,6 +297,15 @@ def test_a_backend_that_keeps_nothing_or_keeps_it_for_all_is_refused(
     assert getattr(chosen, "held", {}) == {}
     if not isinstance(chosen, Raising):
         assert not vault.is_there(machine.world)
+
+
+@every_call
+def test_a_backend_that_cannot_be_reached_may_be_in_a_while(
+    machine: Machine, call: Callable[[Machine], object]
+) -> None:
+    keyring.set_keyring(Raising(InitError("canary")))
+    with pytest.raises(Temporary, match="Raising could not be reached$"):
+        call(machine)
 
 
 @pytest.mark.parametrize("backend", [NULL, PlaintextKeyring])
