@@ -286,7 +286,7 @@ class AuthJson(JsonFile):
         return settings.storage(self.world)
 
     def _account(self, entry: Entry) -> str:
-        """What the keyring calls a login: of a host, of a type, and of a data directory, as a person may have several."""
+        """What the keyring calls a login: of a host, a type and a data directory, as a person may have several."""
         return f"{entry.host} {entry.type} {identity(self.folder)[:8]}"
 
     def login(self, fields: Mapping[str, Any]) -> None:

@@ -28,8 +28,8 @@ DONE_WITHIN = 100.0
 PROGRAM = """
 import os
 {without}
-import filelock
-from dbx_auth import cli, resolve
+import filelock, hashlib, random
+from dbx_auth import cli, journal, lock, refresh
 from dbx_auth.commands import token
 from dbx_auth.sources import databricks_cli
 os.write({ready}, b".")

@@ -53,6 +53,7 @@ class Told:
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
     monkeypatch.setattr(World, "runtime_dir", property(lambda world: str(tmp_path / "run")))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("there is a clock of its own, and somebody slept"))
     return Told()
 
 
@@ -68,11 +69,11 @@ def second(tmp_path: Path) -> str:
 
 
 @contextmanager
-def held(path: str, pid: str = str(os.getpid())) -> Iterator[None]:
+def held(path: str, pid: str | None = None) -> Iterator[None]:
     """Somebody else holds the lock; the kernel tells open files apart, not processes."""
     Path(path).parent.mkdir(exist_ok=True, parents=True, mode=0o700)
     with open(path, "w") as file:
-        file.write(pid)
+        file.write(str(os.getpid()) if pid is None else pid)
         file.flush()
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
