@@ -19,12 +19,13 @@ demo: $(VENV)/.demo
 
 test: lint $(NODE:%=%/node_modules/.package-lock.json)
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty --fail-under=95
 
 test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
-	$(BIN)/pytest tests/hard
+	$(BIN)/python tests/mutants
+	$(BIN)/pytest -n 2 --dist loadfile tests/hard
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

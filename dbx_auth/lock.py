@@ -70,7 +70,7 @@ class Lock:
             with self._deeper():
                 yield None
             return
-        lock, found = self._acquired(peek, LOCK_WAIT if wait is None else wait)
+        lock, found = self._acquired(peek, LOCK_WAIT if wait is None else max(0.0, wait))
         if lock is None:
             yield found
             return

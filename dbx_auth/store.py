@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 LARGEST = 16 << 20
 """Bytes a store may have."""
 
-LOCK_WAIT = 60.0
-"""Seconds to wait for another process; a refresh takes at most 30, so a longer wait means it hangs."""
-
 STORE_WAIT = 10.0
 """Seconds to wait for a file that takes milliseconds to replace, with a grant in hand that could be kept aside."""
 

@@ -82,8 +82,11 @@ class Machine:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def child_env(self, **env: str) -> dict[str, str]:
-        """The environment of a real process on this machine, and nothing of the one that runs the tests."""
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "SYSTEMROOT") or k.startswith("COVERAGE")}
+        """The environment of a real process on this machine, and nothing of the one that runs the tests.
+
+        Nor is such a process measured: that would cost each of them as much again as it costs by itself.
+        """
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "SYSTEMROOT")}
         return {**kept, "HOME": str(self.home), **self.env, **env}
 
     @property

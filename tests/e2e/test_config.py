@@ -234,7 +234,7 @@ def at_rest(machine: Machine) -> str:
 
 
 def kept(service: SecretService, host: str) -> dict[str, Any]:
-    (item,) = service.items(service="dbx-auth", username=host)
+    (item,) = [i for i in service.items(service="dbx-auth") if i.attributes["username"].split()[0] == host]
     fields: dict[str, Any] = json.loads(item.secret)
     return fields
 

@@ -102,7 +102,7 @@ class Desk:
         return self._ask(node, str(JS / "me.mjs"), profile)
 
     def _ask(self, *argv: str) -> Result:
-        env = {k: v for k, v in self.machine.child_env().items() if not k.startswith("COVERAGE")}
+        env = self.machine.child_env()
         env |= {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=100)
         return Result(done.returncode, done.stdout, done.stderr)

@@ -25,8 +25,6 @@ pytestmark = pytest.mark.real
 def typing(machine: Machine, *argv: str, **env: str) -> Iterator[Any]:
     """A terminal in which `dbx-auth` runs."""
     environment = machine.child_env(**{"TERM": "xterm", "BROWSER": "none", **env})
-    # coverage.py takes a lock in every call that it measures; a Ctrl-C that hits it there hangs the program.
-    environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
     child = pexpect.spawn(
         sys.executable, ["-m", "dbx_auth", *argv], env=environment, encoding="utf-8", timeout=30, dimensions=(40, 120)
     )

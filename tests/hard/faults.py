@@ -284,7 +284,7 @@ class Warm:
         if by == FAILPOINTS and (trace or fault):
             told = (*fault.call[:2], fault.what) if fault else ("", 0, "")
             patch = FAILING.format(log=str(into["trace"]), fault=told) + patch
-        env = {k: v for k, v in machine.child_env(**(env or {})).items() if not k.startswith("COVERAGE")}
+        env = machine.child_env(**(env or {}))
         place = place or self.folder / f"dbx-auth-{user}"
         job = {"argv": argv, "env": env, "patch": patch, "umask": umask, "user": user, "place": str(place)}
         assert self.process.stdin
@@ -315,7 +315,7 @@ class Warm:
         """The same in a process that is started for it, as a person does; it tells its calls, too."""
         log = self.folder / "trace"
         watch = [STRACE, "-y", "-s", "16", "-o", str(log), "-e", f"trace={WRITING}"]
-        env = {k: v for k, v in machine.child_env().items() if not k.startswith("COVERAGE")}
+        env = machine.child_env()
         done = subprocess.run(
             [*watch, sys.executable, "-m", "dbx_auth", *argv],
             env={**env, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -352,8 +352,6 @@ def typing(machine: Machine, folder: Path, *argv: str, program: str = PROGRAM, *
     """A shell on a terminal, in which `dbx-auth` runs; the shell says how that ended."""
     folder.mkdir()
     environment = machine.child_env(TERM="xterm", **env)
-    # coverage.py takes a lock in every call that it measures; a Ctrl-C that hits it there hangs the program.
-    environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
     command = ["-c", ON_A_TERMINAL, str(folder), sys.executable, "-c", program, *argv]
     child = pexpect.spawn("sh", command, env=environment, encoding="utf-8", timeout=30, dimensions=(40, 120))
     try:

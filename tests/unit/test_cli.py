@@ -85,7 +85,7 @@ def test_a_verb_is_imported_when_it_is_called_and_no_other(machine: Machine) -> 
         "import sys; from dbx_auth.cli import run; run(['profiles']);"
         "print(*(m for m in sys.modules if m.startswith('dbx_auth.commands.')))"
     )
-    env = {k: v for k, v in machine.child_env().items() if not k.startswith("COVERAGE")}
+    env = machine.child_env()
     done = subprocess.run([sys.executable, "-c", probe], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "dbx_auth.commands.profiles\n"
 

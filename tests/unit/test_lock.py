@@ -144,6 +144,22 @@ def test_whatever_happens_inside_it_is_let_go(told: Told, path: str, error: Any)
         assert is_locked(path)
 
 
+def test_a_lock_that_cannot_be_let_go_is_no_error(told: Told, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was to be done under it is done, and the kernel frees it when the process ends."""
+    import filelock
+
+    real = filelock.FileLock.release
+
+    def release(lock: Any) -> None:
+        real(lock)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(filelock.FileLock, "release", release)
+    with Lock(told.world, WHAT, [path]).held():
+        pass
+    assert not is_locked(path)
+
+
 def test_who_holds_it_may_take_it_again_and_the_last_exit_lets_go(told: Told, path: str) -> None:
     one = Lock(told.world, WHAT, [path])
     with one.held():
@@ -274,6 +290,12 @@ def test_who_says_how_long_waits_that_long(told: Told, path: str, seconds: float
     assert told.clock.passed == pytest.approx(seconds)
     assert told.waited == [("waiting for another process to finish with the login", seconds)]
     assert (told.clock.sleeps == []) is (seconds == 0)
+
+
+def test_who_has_no_time_left_does_not_wait(told: Told, path: str) -> None:
+    with held(path), pytest.raises(Temporary, match="for 0 s$"), Lock(told.world, WHAT, [path]).held(wait=-2.5):
+        pytest.fail("two are inside")
+    assert told.clock.sleeps == [] and told.waited == [("waiting for another process to finish with the login", 0.0)]
 
 
 def test_without_waiting_a_lock_that_is_free_is_taken(told: Told, path: str) -> None:
@@ -418,7 +440,6 @@ def test_who_has_let_go_is_not_named_in_place_of_a_program_that_does_not_sign(to
     [
         (b"%d\n" % 2**30, None),  # no system has that many
         (b"7" * 5000, None),
-        (b"1\n", 1),  # of a container all of whose processes are ours
         (b"", None),
         (b"0\n", None),
         (b"pid 7", None),
@@ -436,6 +457,35 @@ def test_the_holder_is_a_process_or_nobody(tmp_path: Path, content: bytes, pid: 
 def test_the_holder_is_the_process_that_signed(tmp_path: Path, end: bytes) -> None:
     (tmp_path / "x.lock").write_bytes(b"%d" % os.getpid() + end)
     assert holder(str(tmp_path / "x.lock")) == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("error", "pid"), [(None, 1), (PermissionError("somebody else's"), 1), (ProcessLookupError("dead"), None)]
+)
+def test_a_holder_that_has_died_is_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None, pid: int | None
+) -> None:
+    """One of a container may have the number 1."""
+    asked: list[tuple[int, int]] = []
+
+    def kill(pid: int, number: int) -> None:
+        asked.append((pid, number))
+        if error:
+            raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    (tmp_path / "x.lock").write_bytes(b"1\n")
+    assert holder(str(tmp_path / "x.lock")) == pid
+    assert asked == [(1, 0)], "a signal that only asks"
+
+
+def test_where_even_that_signal_ends_a_process_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.lock").write_bytes(b"%d\n" % 2**30)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "win32")
+        patch.setattr(os, "kill", lambda *args: pytest.fail("it is dead now"))
+        found = holder(str(tmp_path / "x.lock"))
+    assert found == 2**30
 
 
 def test_of_a_file_that_is_not_there_nobody_is_the_holder(tmp_path: Path) -> None:

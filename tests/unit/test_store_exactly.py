@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -208,6 +209,27 @@ def test_what_goes_to_the_file_beside_a_keyring_goes_into_the_room_that_was_made
 
 
 # ---- in a keyring ----------------------------------------------------------------------------------------------------
+
+
+def test_a_login_has_the_same_name_in_the_keyring_for_ever(machine: Machine, file: AuthJson, keyring: Keyring) -> None:
+    """Under another one, the next version of this program would not find it."""
+    file.login(OAUTH)
+    folder = hashlib.sha256(str(machine.auth_json.parent).encode()).hexdigest()
+    assert list(keyring.held) == [f"{HOST} oauth {folder[:8]}"]
+
+
+def test_what_a_slow_keyring_may_have_kept_is_told(
+    machine: Machine, file: AuthJson, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants(machine, "file")
+    file.login(OAUTH)
+    keyring.fails["put"] = Temporary("slow", hint="h")
+    told: list[str] = []
+    monkeypatch.setattr(file, "world", file.world._replace(warn=told.append))
+    keyring.world = file.world
+    with pytest.raises(Temporary, match="slow"):
+        file.keep_in("keyring")
+    assert told == ["the keyring may hold copies of your logins, which nobody uses"]
 
 
 @pytest.mark.parametrize("before", [OAUTH, None])
