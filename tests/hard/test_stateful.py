@@ -12,6 +12,7 @@ import gc
 import io
 import itertools
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -206,6 +207,7 @@ class Logins(RuleBasedStateMachine):
         self.damaged: dict[Path, bytes] = {}
         self.good: dict[Path, bytes] = {}
         self.theirs: dict[Path, dict[str, Any]] = {}
+        self.refused: dict[str, float] = {}
         self.said = Result(0, "", "")
         config = f"[SHARED]\nhost = {SHARED}\nauth_type = databricks-cli\n"
         (self.home / ".databrickscfg").write_text(config)
@@ -331,7 +333,8 @@ class Logins(RuleBasedStateMachine):
         family, path = self.family[host], self.store(host)
         is_calm = not self.server.weather
         before, sent = self.entry(host) if path not in self.damaged else None, len(self.server.sent)
-        alive = bool(family and family.alive and before and before["refresh"] == family.refresh) or host in self.aside
+        is_kept = host in self.aside or bool(family and before and before["refresh"] == family.refresh)
+        alive = bool(family and family.alive and is_kept)
         result = self.run("token", "--host", host, *options)
         self._check_sent(sent, host)
         printed = ""
@@ -367,9 +370,12 @@ class Logins(RuleBasedStateMachine):
             self.doubt.add(host)
         for refresh in {each for each, _ in new}:
             outcomes = [outcome for sent, outcome in self.server.sent if sent == refresh]
-            final = [n for n, outcome in enumerate(outcomes) if outcome in ("spent", "refused")]
-            assert not final or final[0] == len(outcomes) - 1, f"sent again after the server's word: {outcomes}"
-            assert outcomes.count("in doubt") <= 2, outcomes
+            assert "spent" not in outcomes[:-1], f"sent again after it was spent: {outcomes}"
+            if outcomes[-1] == "refused":
+                moment = self.time + self.ahead
+                before = self.refused.get(refresh, -math.inf)
+                assert abs(moment - before) >= 86_400, f"sent again after it was refused: {outcomes}"
+                self.refused[refresh] = moment
 
     @rule(host=HOSTS, count=st.integers(1, 70), force=st.booleans())
     def token_of_a_process_that_is_killed(self, host: str, count: int, force: bool) -> None:

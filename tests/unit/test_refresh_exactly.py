@@ -18,7 +18,7 @@ from dbx_auth.store import Grant
 from dbx_auth.tokens import AIM, Demand
 from dbx_auth.world import World
 
-UP = 4000.0
+UP = 100.0
 """Seconds for which the machine has been up: a monotonic clock does not begin when we do."""
 
 
