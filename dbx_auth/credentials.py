@@ -60,6 +60,7 @@ class Credentials:
             held = self._held
             if held and held.value != rejected and held.life(self._world.now()) >= max(self._min_ttl, FLOOR):
                 return held  # spares the files; a token that another process renewed meanwhile does not end this one
+            resolve.load()
             demand = Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
             self._held = resolve.token(profiles.load(self._world, self._flags), self._world, demand)
             return self._held

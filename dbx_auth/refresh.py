@@ -45,6 +45,8 @@ Renew = Callable[[Grant, World], Spend]
 """Finds out where a grant is renewed, and says how."""
 
 
+_HTTP = ("ssl", "socket", "encodings.idna", "httpx", "httpcore", "truststore")
+
 _loading = threading.RLock()
 
 if hasattr(os, "register_at_fork"):
@@ -52,7 +54,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
 
 
-def _load(*modules: str) -> None:
+def load(*modules: str) -> None:
     """Import what is needed from here on, while nobody forks."""
     with _loading:
         for name in modules:
@@ -109,7 +111,7 @@ class Keeper:
     # ---- under the lock ----------------------------------------------------------------------------------------------
 
     def _renewed(self, slot: Slot, held: Grant, renew: Renew, *, ahead: bool) -> Grant:
-        _load("filelock", "random", "tempfile")
+        load("filelock", "random", "tempfile")
         from .journal import Journal
         from .lock import LOCK_WAIT, Lock
 
@@ -149,7 +151,7 @@ class Keeper:
             self._check(grant, slot, journal)
             if spend:
                 break
-            _load("httpx", "truststore")  # not before: of two hundred waiting processes, one needs them
+            load(*_HTTP)  # not before: of two hundred waiting processes, one needs them
             spend = renew(grant, self._world)
         with self._room(slot) as room, self._world.uninterrupted():
             return self._spent(slot, stored, grant, spend, journal, room)

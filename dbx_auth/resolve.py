@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
-from . import hosts, sources
+from . import hosts, refresh, sources
 from .errors import Attempt, AuthError, ConfigError, LoginRequired, NotConfigured, Refused, Temporary, Unavailable
 from .profile import Profile
 from .refresh import Keeper
@@ -26,6 +26,12 @@ class Resolution(NamedTuple):
     token: Token | None
     error: AuthError | None
     attempts: tuple[Attempt, ...]
+
+
+def load() -> None:
+    """Import what is on the road, before another thread forks in the middle of it; what is heavy comes when needed."""
+    ours = ("files", "journal", "lock", "oauth", "store", *(f"sources.{n.replace('-', '_')}" for n in sources.ORDER))
+    refresh.load("hashlib", *(f"dbx_auth.{name}" for name in ours))
 
 
 def token(profile: Profile, world: World, demand: Demand = Demand()) -> Token:  # noqa: B008
