@@ -68,6 +68,7 @@ class Keeper:
         self._auth_type = auth_type
         self._world = world
         self._demand = demand
+        self._tried: dict[str, AuthError] = {}  # one login may have two names, and is asked for once
 
     def fresh(self, slots: Iterable[Slot], renew: Renew) -> Token:
         """A fresh token from the first slot that has one. Raises Unavailable when all are empty."""
@@ -168,6 +169,8 @@ class Keeper:
     def _check(self, grant: Grant, slot: Slot, journal: Journal) -> None:
         """Raise where asking the server would be in vain."""
         _check_renewable(grant, slot)
+        if error := self._tried.get(grant.refresh):
+            raise error
         if journal.is_dead(grant.refresh):
             text = f"the server takes the refresh token in {slot.origin} no longer, as it has said before"
             raise LoginRequired(text, hint=f"dbx-auth login {grant.host}")
@@ -203,6 +206,7 @@ class Keeper:
             journal.settle(grant.refresh, winner.access)
             return winner if self._is_fresh(winner) else None
         except AuthError as error:
+            self._tried[grant.refresh] = error
             journal.fail(grant.refresh, in_doubt=isinstance(error, InDoubt), for_now=isinstance(error, Temporary))
             raise
         self._keep(slot, stored, fresh, journal, room)
