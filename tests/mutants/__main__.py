@@ -100,10 +100,11 @@ def main(wanted: Sequence[str]) -> int:
     figures: dict[str, Figures] = {}
     survivors: list[Survivor] = []
     print(f"{'':24}{'mutants':>9}{'killed':>8}{'timeouts':>10}{'survivors':>11}{'noticed':>10}", flush=True)
-    for module in modules:
-        with tempfile.TemporaryDirectory(prefix="dbx-auth-mutants-") as folder:
-            tree = Path(folder, "tree")
-            prepare(tree, module, settings)
+    with tempfile.TemporaryDirectory(prefix="dbx-auth-mutants-") as folder:
+        copy(ROOT, Path(folder, "project"))
+        for module in modules:
+            tree = Path(folder, Path(module).stem)
+            prepare(Path(folder, "project"), tree, module, settings)
             python(tree, "-c", RUN, "run", "--max-children", CHILDREN)
             codes = json.loads((tree / "mutants" / f"{module}.meta").read_text())["exit_code_by_key"]
             if None in codes.values():
@@ -111,8 +112,8 @@ def main(wanted: Sequence[str]) -> int:
             if codes.pop(f"{dotted(module)}.x_control__mutmut_1") != 0:
                 sys.exit(f"{module}: the tests fail in a process of mutmut, also where nothing is wrong")
             survivors += lived(tree, [name for name, code in codes.items() if code in LIVED])
-        figures[module] = counted(codes.values())
-        print(figures[module].row(module), flush=True)
+            figures[module] = counted(codes.values())
+            print(figures[module].row(module), flush=True)
     explained = [
         Survivor(entry["function"], entry["before"], after)
         for entry in tomllib.loads((HERE / "survivors.toml").read_text())["survivor"]
@@ -124,9 +125,9 @@ def main(wanted: Sequence[str]) -> int:
     return 0 if all(each.noticed >= ENOUGH for each in figures.values()) else 1
 
 
-def prepare(tree: Path, module: str, settings: Mapping[str, object]) -> None:
+def prepare(project: Path, tree: Path, module: str, settings: Mapping[str, object]) -> None:
     """Make a copy of the project in which mutmut mutates this module alone, and its own unit tests judge."""
-    copy(ROOT, tree)
+    shutil.copytree(project, tree)
     (tree / module).write_text(without_decorators((tree / module).read_text()) + CONTROL)
     with (tree / "tests" / "conftest.py").open("a") as conftest:
         conftest.write(CALL.format(module=dotted(module)))
