@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 LOCK_WAIT = 60.0
 """Seconds to wait for another process; a refresh takes at most 40, so a longer wait means that it hangs."""
 
-QUEUE = 5
-"""How many times as long to wait where one process after another has its turn."""
-
 PAUSE = (0.025, 0.075)
 """Seconds between two tries, at random, so that two hundred waiting processes do not try in step."""
 
@@ -133,16 +130,14 @@ class Lock:
         with suppress(filelock.Timeout):
             lock.acquire(blocking=False)
             return lock, None
-        now = began = self.world.monotonic()
-        deadline, look, busy = now + wait, now, holder(path)
+        now = self.world.monotonic()
+        deadline, look = now + wait, now
         with self.world.waiting(f"waiting for another process to finish with {self.what}", wait):
             while now < deadline:
                 if now >= look:
                     if (found := peek()) is not None:
                         return None, found
                     look = now + PEEK
-                    if (other := holder(path)) != busy:  # nobody hangs: it is a queue, and it moves
-                        busy, deadline = other, min(now + wait, began + QUEUE * wait)
                 self.world.sleep(min(random.uniform(*PAUSE), deadline - now))  # noqa: S311  nothing secret
                 with suppress(filelock.Timeout):
                     lock.acquire(blocking=False)

@@ -67,7 +67,14 @@ class Response(NamedTuple):
 
 def without_query(url: str) -> str:
     """An address for people: what comes after it may be a secret."""
-    return one_line(url.partition("?")[0].partition("#")[0])
+    return one_line(without_login(url).partition("?")[0].partition("#")[0])
+
+
+def without_login(url: str) -> str:
+    """An address without the user name and password that somebody put into it."""
+    scheme, separator, rest = url.partition("://")
+    name, slash, path = rest.partition("/")
+    return f"{scheme}{separator}***@{name.rpartition('@')[2]}{slash}{path}" if "@" in name else url
 
 
 def is_busy(status: int) -> bool:
@@ -120,7 +127,7 @@ class Http:
         thread.join(budget)
         if time.monotonic() - began > budget + LATE:  # we were stopped, and the answer may have come meanwhile
             thread.join(LATE)
-        answer = answers[0] if answers else _silent(url, budget)
+        answer = answers[0] if answers else _silent(without_login(url), budget)
         took = f"{method} {without_query(url)}: {time.monotonic() - began:.3f} s: "
         if isinstance(answer, BaseException):
             self._told(f"{took}{type(answer).__name__}")
@@ -141,6 +148,7 @@ class Http:
         import httpx
 
         plain = url.startswith("http://")  # hosts.canonical lets that through for loopback only
+        shown = without_login(url)
         deadline, late = time.monotonic() + budget, 0.0
         try:
             client = httpx.Client(
@@ -162,27 +170,27 @@ class Http:
                         body += piece
                         if len(body) > limit:
                             raise Refused(
-                                f"{url} answered with more than {limit} bytes; nothing of it was used",
+                                f"{shown} answered with more than {limit} bytes; nothing of it was used",
                                 hint="check the host",
                             )
                         if (now := time.monotonic()) > deadline:
                             late = late or now
                             if now - late > LATE / 2:  # it drips; else it was there while we were stopped
-                                raise _silent(url, budget)
-                    return Response(url, answer.status_code, dict(answer.headers), bytes(body))
+                                raise _silent(without_login(url), budget)
+                    return Response(shown, answer.status_code, dict(answer.headers), bytes(body))
             except httpx.ConnectTimeout as error:
-                raise Unreachable(f"cannot reach {url}: no connection in time", hint=_NETWORK) from error
+                raise Unreachable(f"cannot reach {shown}: no connection in time", hint=_NETWORK) from error
             except httpx.TimeoutException as error:
-                raise _silent(url, budget) from error
+                raise _silent(without_login(url), budget) from error
             except (ValueError, httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
                 raise ConfigError(
                     f"a request to {one_line(url)} cannot be sent: {type(error).__name__}",
                     hint="look for odd characters in the settings: dbx-auth status --offline",
                 ) from error
             except (httpx.ConnectError, httpx.ProxyError) as error:
-                raise _unreachable(url, error) from error
+                raise _unreachable(shown, error, self._env) from error
             except httpx.TransportError as error:
-                raise InDoubt(f"{url} broke off: {_reason(error)}", hint="try again, or check the network") from error
+                raise InDoubt(f"{shown} broke off: {_reason(error)}", hint="try again, or check the network") from error
 
 
 _NETWORK = "check the network and the host, then try again"
@@ -196,14 +204,21 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _unreachable(url: str, error: Exception) -> AuthError:
-    reason = _reason(error)
+def _unreachable(url: str, error: Exception, env: Mapping[str, str]) -> AuthError:
+    # A proxy may say in its refusal who was refused.
+    reason = masked(_reason(error), _proxy_passwords(env))
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return Refused(
             f"the certificate of {url} is not trusted: {reason}",
             hint="export SSL_CERT_FILE=/path/to/your/company-ca.pem",
         )
     return Unreachable(f"cannot reach {url}: {reason}", hint=_NETWORK)
+
+
+def _proxy_passwords(env: Mapping[str, str]) -> list[str]:
+    addresses = [value for name, value in env.items() if name.lower().endswith("_proxy") and "@" in value]
+    logins = [address.rpartition("@")[0].rpartition("/")[2] for address in addresses]
+    return [login.partition(":")[2] for login in logins]
 
 
 def _tls(env: Mapping[str, str], plain: bool) -> ssl.SSLContext:

@@ -24,7 +24,7 @@ from unit.far_side import Clock, is_locked
 
 from dbx_auth import lock as locks
 from dbx_auth.errors import ConfigError, Temporary
-from dbx_auth.lock import LOCK_WAIT, NETWORK, PAUSE, PEEK, QUEUE, Lock, beside, filesystem, holder, is_network, is_ours
+from dbx_auth.lock import LOCK_WAIT, NETWORK, PAUSE, PEEK, Lock, beside, filesystem, holder, is_network, is_ours
 from dbx_auth.world import World
 
 WHAT = "the login"
@@ -334,37 +334,6 @@ def test_no_try_waits_inside_the_library_where_nobody_looks_at_the_time(
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     with let_go(path, told, 2), Lock(told.world, WHAT, [path]).held():
         assert asked == [False] * 3
-
-
-def test_a_queue_that_moves_is_waited_for_five_times_as_long(told: Told, path: str) -> None:
-    """Behind one holder after another nobody hangs, however many there are; but neither does anybody wait for ever."""
-    assert QUEUE == 5
-    turns = [os.getpid(), os.getppid()]
-
-    def next_one() -> None:
-        Path(path).write_text(str(turns[int(told.clock.passed / 3) % 2]))
-
-    told.clock.asleep = next_one
-    with held(path), pytest.raises(Temporary), Lock(told.world, WHAT, [path]).held(wait=4.0):
-        pytest.fail("two are inside")
-    assert told.clock.passed == pytest.approx(20)
-
-
-@pytest.mark.parametrize("after", [0.5, 3.5])
-def test_from_the_last_who_took_it_on_it_is_waited_for_as_long_as_from_the_first(
-    told: Told, path: str, after: float
-) -> None:
-    def next_one() -> None:
-        if told.clock.passed >= after:
-            Path(path).write_text(str(os.getppid()))
-
-    told.clock.asleep = next_one
-    with held(path), pytest.raises(Temporary, match=rf"\(pid {os.getppid()}\)"):
-        with Lock(told.world, WHAT, [path]).held(wait=6.0):
-            pytest.fail("two are inside")
-    assert after + 6 <= told.clock.passed <= after + 6 + PEEK + 2 * PAUSE[1], (
-        "when we look, once in a second, it is seen"
-    )
 
 
 def test_what_is_let_go_in_the_last_moment_is_taken(told: Told, path: str) -> None:
