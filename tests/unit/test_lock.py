@@ -779,10 +779,13 @@ def test_a_directory_is_ours_or_of_whom_its_parent_is(
     assert asked == ["/tmp/dbx-auth-1000", "/tmp"]
 
 
-def test_where_nobody_has_a_number_the_profile_of_the_user_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_has_a_number_the_profile_of_the_user_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = str(tmp_path / "nothing")
     with monkeypatch.context() as patch:
         patch.setattr(os, "name", "nt")
-        ours = is_ours("/nonexistent")
+        ours = is_ours(nothing)
     assert ours is True
 
 
