@@ -52,9 +52,9 @@ class Stage:
             raise self.failures.pop(0)
         return self.grant(f"new-{len(self.spent)}", 3600, f"r-{len(self.spent)}")
 
-    def token(self, slot: MemorySlot, demand: Demand | None = None) -> str:
+    def token(self, *slots: MemorySlot) -> str:
         world = self.clock.into(World({}, "/nonexistent", warn=self.warnings.append))
-        return Keeper("databricks-cli", world, demand or Demand()).fresh([slot], self.renew).value
+        return Keeper("databricks-cli", world, Demand()).fresh(slots, self.renew).value
 
 
 @pytest.fixture
@@ -119,3 +119,16 @@ def test_who_is_served_although_the_server_failed_a_moment_ago_is_told_so(stage:
         "the token was not renewed and ends in 200 s: the server is busy",
         "the token was not renewed and ends in 200 s: the last try failed a moment ago",
     ]
+
+
+def test_a_login_with_two_names_is_asked_for_once_and_another_one_for_itself(stage: Stage) -> None:
+    busy, other = Temporary("busy", hint="h"), Temporary("busy, too", hint="h")
+    login, twin = stage.slot(stage.grant("old", 10)), stage.slot(stage.grant("old", 10))
+    stage.failures = [busy, other]
+    with pytest.raises(Temporary) as caught:
+        stage.token(login, twin)
+    assert caught.value is busy and stage.spent == ["r"]
+    stage.spent.clear()
+    stage.failures = [busy]
+    assert stage.token(login, stage.slot(stage.grant("another", 10, "r-another"))) == "new-2"
+    assert stage.spent == ["r", "r-another"]
