@@ -18,7 +18,7 @@ import click
 from . import __version__, output
 from .errors import AuthError, Refused, UsageError
 from .profile import Flags
-from .world import Ended, World, end_in_order, tell
+from .world import Ended, World, asked_to_end, end_in_order, tell
 
 VERBS = {
     "login": "Log in, and keep the credential.",
@@ -80,29 +80,39 @@ def run(argv: Sequence[str], world: World | None = None) -> int:
     """Run one command line and return its exit code; whatever goes wrong ends here as a message."""
     try:
         return int(cli.main(args=list(argv), prog_name="dbx-auth", standalone_mode=False, obj=world) or 0)
-    except AuthError as error:
-        return _tell(error, argv)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return error.exit_code
-    except click.UsageError as error:
-        hint = f"{error.ctx.command_path} --help" if error.ctx else "dbx-auth --help"
-        return _tell(UsageError(" ".join(error.format_message().split()).rstrip("."), hint=hint), argv)
     except (click.Abort, KeyboardInterrupt):
-        tell("dbx-auth: interrupted")
-        return 130
+        return _interrupted(asked_to_end() or 2)
     except Ended as signal:
-        tell("dbx-auth: interrupted")
-        return 128 + signal.number
-    except BrokenPipeError:
-        return 1  # the reader has gone, and with it everybody who could be told
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.filename:
-            return _tell(Refused(f"{error.filename} cannot be used: {why}", hint="dbx-auth doctor"), argv)
-        return _tell(Refused(f"cannot write the output: {why}", hint="look where stdout goes"), argv)
+        return _interrupted(signal.number)
     except Exception as error:
-        return _tell(_bug(error), argv)
+        if number := asked_to_end():  # a C module that is interrupted while it is loaded raises ImportError
+            return _interrupted(number)
+        return _failed(error, argv)
+
+
+def _interrupted(number: int) -> int:
+    tell("dbx-auth: interrupted")
+    return 128 + number
+
+
+def _failed(error: Exception, argv: Sequence[str]) -> int:
+    match error:
+        case AuthError():
+            return _tell(error, argv)
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return error.exit_code
+        case click.UsageError():
+            hint = f"{error.ctx.command_path} --help" if error.ctx else "dbx-auth --help"
+            return _tell(UsageError(" ".join(error.format_message().split()).rstrip("."), hint=hint), argv)
+        case BrokenPipeError():
+            return 1  # the reader has gone, and with it everybody who could be told
+        case OSError():
+            why = error.strerror or str(error)
+            if error.filename:
+                return _tell(Refused(f"{error.filename} cannot be used: {why}", hint="dbx-auth doctor"), argv)
+            return _tell(Refused(f"cannot write the output: {why}", hint="look where stdout goes"), argv)
+    return _tell(_bug(error), argv)
 
 
 def _bug(error: Exception) -> Refused:

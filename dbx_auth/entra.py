@@ -293,7 +293,7 @@ def _understood() -> Iterator[None]:
     """What msal stumbles over in an answer, in our words."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         text = f"Entra ID answered with something that cannot be used: {type(error).__name__}"
         raise Refused(text, hint=aadsts.CHECK_ID) from error
 

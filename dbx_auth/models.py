@@ -26,6 +26,9 @@ KEPT = 300.0
 BUDGET = 10.0
 """Seconds for each of the two lists."""
 
+LARGEST = 12 * MEBIBYTE
+"""Bytes of a list: some 5,000 endpoints with all that is said of each."""
+
 API_TYPES = {
     "mlflow/v1/chat/completions": "chat",
     "openai/v1/responses": "responses",
@@ -185,7 +188,7 @@ def _fetch(host: str, headers: Mapping[str, str], world: World) -> list[_Row]:
 
 def _ask(url: str, headers: Mapping[str, str], world: World) -> Response:
     with world.waiting(f"asking {url}", BUDGET):
-        return world.http("GET", url, headers=headers, budget=BUDGET, limit=32 * MEBIBYTE)
+        return world.http("GET", url, headers=headers, budget=BUDGET, limit=LARGEST)
 
 
 def _refusal(host: str, status: int) -> AuthError:

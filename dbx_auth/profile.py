@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import files, hosts
 from .errors import ConfigError, Unavailable, UsageError
-from .world import World
+from .world import World, without_login
 
 STORED = "stored"
 """The origin of what the last `dbx-auth login` decided."""
@@ -30,7 +30,7 @@ class Setting(NamedTuple):
     @property
     def shown(self) -> str:
         """The value as it may be seen."""
-        return "***" if FIELDS[self.name].secret else self.value
+        return "***" if FIELDS[self.name].secret else without_login(self.value)
 
     def __repr__(self) -> str:
         return f"Setting({self.name!r}, {self.shown!r}, {self.origin!r})"

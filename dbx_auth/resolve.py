@@ -17,7 +17,7 @@ from .errors import Attempt, AuthError, ConfigError, LoginRequired, NotConfigure
 from .profile import Profile
 from .refresh import Keeper
 from .tokens import Demand, Token, is_one_word
-from .world import World
+from .world import World, without_query
 
 
 class Resolution(NamedTuple):
@@ -97,8 +97,8 @@ def _ask(auth_type: str, source: sources.Source, profile: Profile, world: World,
     return found
 
 
-def _no_network(method: str, url: str, **rest: object) -> NoReturn:
-    raise Refused(f"{url} was not asked, as --no-refresh says", hint="leave out --no-refresh")
+def _no_network(method: str, url: str, *, shown: str = "", **rest: object) -> NoReturn:
+    raise Refused(f"{shown or without_query(url)} was not asked, as --no-refresh says", hint="leave out --no-refresh")
 
 
 def _end_of_chain(profile: Profile, attempts: list[Attempt], failures: list[AuthError]) -> AuthError:

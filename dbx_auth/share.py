@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -126,7 +126,6 @@ def unshare(name: str, host: str, account_id: str, world: World) -> list[str]:
         keys.append(key)
     mode = storage_mode(world)
     cache = CliCache(world)
-    journal = Journal(world, refresh_locks(cache, CLI_FOLDER, hosts.canonical(host).url))
     places = []
     if any(key in cache.tokens() for key in keys):
         with cache.locked():
@@ -134,16 +133,15 @@ def unshare(name: str, host: str, account_id: str, world: World) -> list[str]:
             tokens = data.get("tokens", {})
             gone = {key: tokens.pop(key) for key in keys if key in tokens}
             cache.write(data)
-        for key, entry in gone.items():
-            places.append(f"{cache.name} [{key}]")
-            journal.forget_rescued(cli_grant(Grant(host), entry if isinstance(entry, dict) else {}))
+        places += [f"{cache.name} [{key}]" for key in gone]
+        _forget_rescued(cache, hosts.canonical(host).url, gone.values(), tokens.values())
     if mode == "secure" or (not mode and keyrings.is_there(world)):
         try:
             with cache.locked():
                 for key in keys:
-                    if grant := keyrings.removed(key, Grant(host), world):
+                    if grant := keyrings.removed(key, Grant(hosts.canonical(host).url), world):
                         places.append(f"{keyrings.NAME} [{key}]")
-                        journal.forget_rescued(grant)
+                        Journal(world, refresh_locks(cache, CLI_FOLDER, grant.host)).forget_rescued(grant)
         except keyrings.NoKeyring:
             if mode:
                 raise
@@ -204,11 +202,23 @@ def _keep(name: str, grant: Grant, plan: _Plan, cache: CliCache) -> str:
     data = cache.read()
     data["version"] = cache.VERSION
     tokens = data.setdefault("tokens", {})
-    tokens[name] = cli_fields(grant)
+    keys = [name]
     if not grant.group_id:  # a login under a host is nobody's in particular, and older SDKs look there
-        tokens[cli_key(grant.host, grant.account_id)] = cli_fields(grant)
+        keys.append(cli_key(grant.host, grant.account_id))
+    replaced = [tokens.get(key) for key in keys]
+    tokens.update({key: cli_fields(grant) for key in keys})
     cache.write(data)
+    _forget_rescued(cache, grant.host, replaced, tokens.values())
     return f"{cache.name} [{name}]"
+
+
+def _forget_rescued(cache: CliCache, host: str, gone: Iterable[object], left: Iterable[object]) -> None:
+    """Forget what waits aside to be written in place of entries that are gone, and of which no other is a copy."""
+    journal = Journal(cache.world, refresh_locks(cache, CLI_FOLDER, host))
+    still = {cli_grant(Grant(host), entry).refresh for entry in left if isinstance(entry, dict)}
+    for grant in (cli_grant(Grant(host), entry) for entry in gone if isinstance(entry, dict)):
+        if grant.refresh not in still:
+            journal.forget_rescued(grant)
 
 
 def _locked(world: World) -> AbstractContextManager[object]:

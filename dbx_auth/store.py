@@ -306,6 +306,8 @@ class AuthJson(JsonFile):
             where = {"storage": "keyring"} if secret and self._storage() == "keyring" else {}
             entry = Entry(self.DEFAULT, fields["type"], fields["host"], {**unknown, **fields, **where})
             self._put(data, entry)
+            if replaced:
+                self._forget_journal(entry.host)
             for old in replaced:
                 if old.is_in_keyring and not (entry.is_in_keyring and entry.type == old.type):
                     self._forget_secrets(old)
@@ -391,8 +393,6 @@ class AuthJson(JsonFile):
         """
         if not self.read():
             return []
-        from .journal import Journal
-
         with self.locked():
             data = self.read()
             gone = [e for e in _entries(data) if host in ("", e.host)]
@@ -403,8 +403,14 @@ class AuthJson(JsonFile):
             if gone:
                 self.write(data)
         for entry in gone:
-            Journal(self.world, self.refresh_locks(entry.host)).forget()
+            self._forget_journal(entry.host)
         return [entry.host for entry in gone]
+
+    def _forget_journal(self, host: str) -> None:
+        """Forget what was noted about a login that is over; of a host we have one."""
+        from .journal import Journal
+
+        Journal(self.world, self.refresh_locks(host)).forget()
 
     def _forget_secrets(self, entry: Entry, *, must: bool = False) -> None:
         """Take the secrets of an entry out of the keyring; where there is none any more, they are gone with it.

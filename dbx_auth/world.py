@@ -102,33 +102,36 @@ class Http:
         content: bytes | None = None,
         budget: float = 30.0,
         limit: int = MEBIBYTE,
+        shown: str = "",
     ) -> Response:
         """Send a request and return the whole answer, whatever its status.
 
         `form` is sent URL-encoded, `content` as it is; `budget` is the seconds that everything may take, `limit` the
-        bytes a body may have. Raises Temporary when no answer came, Refused when the answer is too large or the
-        certificate bad, ConfigError when a proxy or CA setting is unusable.
+        bytes a body may have, `shown` what people read in place of an address that is itself a secret. Raises
+        Temporary when no answer came, Refused when the answer is too large or the certificate bad, ConfigError when a
+        proxy or CA setting is unusable.
         """
         import threading
 
         import httpx  # noqa: F401  imported here so that the thread never is in the middle of it when time is up
 
+        shown = shown or without_login(url)
         answers: list[Response | BaseException] = []
 
         def exchange() -> None:
             try:
-                answers.append(self._exchange(method, url, headers or {}, form, content, budget, limit))
+                answers.append(self._exchange(method, url, headers or {}, form, content, budget, limit, shown))
             except BaseException as error:
                 answers.append(error)
 
-        thread = threading.Thread(target=exchange, name=f"{method} {url}", daemon=True)
+        thread = threading.Thread(target=exchange, name=f"{method} {without_query(shown)}", daemon=True)
         began = time.monotonic()
         thread.start()
         thread.join(budget)
         if time.monotonic() - began > budget + LATE:  # we were stopped, and the answer may have come meanwhile
             thread.join(LATE)
-        answer = answers[0] if answers else _silent(without_login(url), budget)
-        took = f"{method} {without_query(url)}: {time.monotonic() - began:.3f} s: "
+        answer = answers[0] if answers else _silent(shown, budget)
+        took = f"{method} {without_query(shown)}: {time.monotonic() - began:.3f} s: "
         if isinstance(answer, BaseException):
             self._told(f"{took}{type(answer).__name__}")
             raise answer
@@ -144,11 +147,11 @@ class Http:
         content: bytes | None,
         budget: float,
         limit: int,
+        shown: str,
     ) -> Response:
         import httpx
 
         plain = url.startswith("http://")  # hosts.canonical lets that through for loopback only
-        shown = without_login(url)
         deadline, late = time.monotonic() + budget, 0.0
         try:
             client = httpx.Client(
@@ -176,15 +179,15 @@ class Http:
                         if (now := time.monotonic()) > deadline:
                             late = late or now
                             if now - late > LATE / 2:  # it drips; else it was there while we were stopped
-                                raise _silent(without_login(url), budget)
+                                raise _silent(shown, budget)
                     return Response(shown, answer.status_code, dict(answer.headers), bytes(body))
             except httpx.ConnectTimeout as error:
                 raise Unreachable(f"cannot reach {shown}: no connection in time", hint=_NETWORK) from error
             except httpx.TimeoutException as error:
-                raise _silent(without_login(url), budget) from error
+                raise _silent(shown, budget) from error
             except (ValueError, httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
                 raise ConfigError(
-                    f"a request to {one_line(url)} cannot be sent: {type(error).__name__}",
+                    f"a request to {one_line(shown)} cannot be sent: {type(error).__name__}",
                     hint="look for odd characters in the settings: dbx-auth status --offline",
                 ) from error
             except (httpx.ConnectError, httpx.ProxyError) as error:
@@ -403,18 +406,20 @@ def flat(text: str) -> str:
 
 
 def one_line(value: object, limit: int = 300) -> str:
-    """What a server said, as one harmless line; empty for anything that is not text."""
+    """What a server said, as one harmless line without the login in a URL; empty for anything that is not text."""
     words = value.split() if isinstance(value, str) else []
-    return " ".join(filter(None, map(printable, words)))[:limit].strip()
+    return " ".join(filter(None, (printable(without_login(word)) for word in words)))[:limit].strip()
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
     """What a server said, without the `secrets` that we sent and it repeats, and without anything like a JWT."""
     import re
+    from urllib.parse import quote_plus
 
     for secret in secrets:
         if len(secret) >= 8:  # a shorter one is no secret, and would tear words apart
-            text = text.replace(secret, "***")
+            for form in (secret, quote_plus(secret)):  # as it is, and as it stood in our request
+                text = text.replace(form, "***")
     return re.sub(r"eyJ[\w-]{8,}(\.[\w-]*)*", "***", text)
 
 
@@ -478,17 +483,29 @@ class Ended(BaseException):
         self.number = number
 
 
+_asked_to_end: list[int] = []
+
+
+def asked_to_end() -> int | None:
+    """The signal that this process has been asked to end by, if any; see `end_in_order`."""
+    return _asked_to_end[0] if _asked_to_end else None
+
+
 def end_in_order() -> None:
-    """Let SIGTERM and SIGHUP raise Ended, so that nothing half done stays behind, as Ctrl-C does by itself.
+    """Let SIGTERM and SIGHUP raise Ended, and SIGINT KeyboardInterrupt, so that nothing half done stays behind.
 
     One that is ignored, as SIGHUP is under nohup, stays ignored.
     """
     import signal
 
     def end(number: int, frame: object) -> None:
+        _asked_to_end.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise Ended(number)
 
-    for name in ("SIGTERM", "SIGHUP"):
+    _asked_to_end.clear()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if number := getattr(signal, name, None):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, end)

@@ -9,7 +9,7 @@ import click
 
 from dbx_auth import profile as profile_module
 from dbx_auth.profile import FIELDS
-from dbx_auth.world import World, flat, tell
+from dbx_auth.world import World, flat, tell, without_login
 
 from . import output_option
 
@@ -39,7 +39,7 @@ def listing(world: World) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "host": values.get("host", ""),
+            "host": without_login(values.get("host", "")),
             "account_id": values.get("account_id"),
             "auth_type": values.get("auth_type") or _method(values),
             "default": name == default,

@@ -26,14 +26,14 @@ def fetch(profile: Profile, world: World, keeper: Keeper) -> Token:
     try:
         with world.waiting(f"asking {_NAME}", BUDGET):
             headers = {"X-Databricks-Metadata-Version": "1", "X-Databricks-Host": profile.host}
-            answer = world.http("GET", url, headers=headers, budget=BUDGET)
+            answer = world.http("GET", url, headers=headers, budget=BUDGET, shown=_NAME)
         if answer.busy:
             raise Temporary(f"{_NAME} answered {answer.status}", hint=_HINT)
         if not answer.ok:
             raise Refused(f"{_NAME} has no token for {profile.host}: it answered {answer.status}", hint=_HINT)
         body = answer.object()
     except AuthError as error:
-        raise type(error)(str(error).replace(url, _NAME), hint=_HINT) from None
+        raise type(error)(str(error), hint=_HINT) from None
     value, kind = body.get("access_token"), body.get("token_type")
     if not isinstance(value, str) or not value or kind != "Bearer":
         raise Refused(f"{_NAME} answered without an access token that can be used", hint=_HINT)

@@ -66,6 +66,7 @@ class FarSide:
         content: bytes | None = None,
         budget: float = 30.0,
         limit: int = 1 << 20,
+        shown: str = "",
     ) -> Response:
         path = urlsplit(url).path
         with self._lock:
@@ -76,10 +77,10 @@ class FarSide:
         if isinstance(reply, AuthError):
             raise reply
         if isinstance(reply, Response):
-            return reply._replace(url=url)
+            return reply._replace(url=shown or url)
         status, body = reply
         data = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
-        return Response(url, status, {}, data)
+        return Response(shown or url, status, {}, data)
 
     def posts(self) -> list[Mapping[str, str]]:
         """The forms that were sent."""

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from typing import Any
+from unittest import mock
 
 import click
 import pytest
 from machine import HOST, OTHER, Machine, Result
 from unit.far_side import parsed
 
-from dbx_auth import __version__, cli, resolve
+from dbx_auth import __version__, cli, resolve, world
 from dbx_auth.cli import VERBS
 from dbx_auth.commands import Duration
 from dbx_auth.errors import (
@@ -226,6 +227,17 @@ def test_who_is_asked_to_end_says_by_which_signal(
     else:
         monkeypatch.setattr(cli.cli, "main", ended)
     assert machine.run("token", "-o", "json") == Result(code, "", "dbx-auth: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("error", [ImportError("_ssl"), Refused("no", hint="h"), click.Abort()])
+def test_whatever_an_interruption_was_made_into_on_its_way_it_is_one(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, error: Exception
+) -> None:
+    """A C module that is interrupted while it is loaded raises an ImportError in its place."""
+    monkeypatch.setattr(world, "_asked_to_end", [number])
+    monkeypatch.setattr(resolve, "token", mock.Mock(side_effect=error))
+    assert machine.run("token", "-o", "json") == Result(128 + number, "", "dbx-auth: interrupted\n")
 
 
 def test_an_interruption_outside_of_click_is_one_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -417,7 +417,7 @@ Make = Callable[[Workspace], World]
 def test_both_lists_are_asked_for_with_the_headers_and_within_limits(world: Make) -> None:
     workspace = Workspace()
     assert [model.id for model in fetch(HOST, HEADERS, world(workspace))] == [SONNET["name"]]
-    how = {"headers": HEADERS, "budget": 10.0, "limit": 32 * MEBIBYTE}
+    how = {"headers": HEADERS, "budget": 10.0, "limit": 12 * MEBIBYTE}
     assert workspace.asked == [("GET", HOST + LIST, how), ("GET", HOST + FOUNDATION, how)]
 
 

@@ -30,9 +30,9 @@ import trustme
 from hypothesis import given, settings, strategies as st
 from unit.stubs import ByteServer, Script, drip, flood, http, reset, silence
 
-from dbx_auth import __version__
+from dbx_auth import __version__, world as world_module
 from dbx_auth.errors import AuthError, ConfigError, InDoubt, Refused, Temporary, Unreachable
-from dbx_auth.world import Ended, Http, Response, World, end_in_order, flat, open_browser, printable, tell
+from dbx_auth.world import Ended, Http, Response, World, asked_to_end, end_in_order, flat, open_browser, printable, tell
 
 URL = "https://dev.cloud.databricks.com/oidc"
 BUDGET = 0.3
@@ -738,11 +738,11 @@ POLITE = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture
-def handlers() -> Iterator[None]:
-    """Whatever becomes of them, afterwards they are as before; and each raises Ended, as in the program."""
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever becomes of them, afterwards they are as before; and each ends us in order, as in the program."""
     before = {number: signal.getsignal(number) for number in POLITE}
+    monkeypatch.setattr(world_module, "_asked_to_end", [])
     end_in_order()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
@@ -758,7 +758,7 @@ def test_who_is_asked_to_end_does_so_in_order(handlers: None, number: signal.Sig
             signal.raise_signal(number)
         finally:
             done.append("cleaned up")
-    assert (ended.value.number, done) == (number, ["cleaned up"])
+    assert (ended.value.number, done, asked_to_end()) == (number, ["cleaned up"], number)
     assert not isinstance(ended.value, Exception), "nothing that handles errors takes it for one"
 
 
