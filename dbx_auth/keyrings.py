@@ -15,13 +15,14 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import ConfigError, Temporary
-from .store import PLAINTEXT, CliCache, CliSlot, Grant, cli_grant, keyring_lock, storage_mode
+from .store import PLAINTEXT, CliCache, CliSlot, Grant, cli_grant, identity, storage_mode
 from .world import World, run_program
 
 if TYPE_CHECKING:
     import secretstorage
 
     from .files import Draft
+    from .lock import Lock
 
 SERVICE = "databricks-cli"
 """What the CLI calls itself in a keyring; the account beside it is the key that it has for the login."""
@@ -116,6 +117,15 @@ def envelope(token: Mapping[str, Any], around: Mapping[str, Any] | None = None) 
     return json.dumps({**(around or {}), "token": token}, separators=(",", ":"))
 
 
+def user_lock(store: CliCache, host: str) -> Lock:
+    """What all processes of this user take before they renew a grant of the keyring, which is there for every HOME."""
+    from .lock import Lock
+
+    name = f"{identity(host)}-keyring.lock"
+    paths = [os.path.join(folder, name) for folder in (store.world.runtime_dir, store.folder)]
+    return Lock(store.world, f"the keyring's login for {host}", paths)
+
+
 class KeyringSlot(CliSlot):
     """A grant that the CLI keeps in the keyring, under the name of a profile or under a host."""
 
@@ -127,7 +137,7 @@ class KeyringSlot(CliSlot):
     @contextmanager
     def _both_locks(self, wait: float) -> Iterator[None]:
         end = self._item.world.monotonic() + wait
-        with keyring_lock(self._item, self._wanted.host).held(wait=wait):
+        with user_lock(self._item, self._wanted.host).held(wait=wait):
             with self._item.locked(end - self._item.world.monotonic()):
                 yield
 

@@ -220,18 +220,6 @@ def refresh_locks(store: JsonFile, folder: str, host: str) -> tuple[str, str]:
     return beside(os.path.join(store.folder, folder), identity(host) + ".lock", store.world)
 
 
-def keyring_lock(store: JsonFile, host: str) -> Lock:
-    """What all processes of this user take before they renew a grant that rests in a keyring.
-
-    The file that says so is of one HOME; the keyring is there for every HOME.
-    """
-    from .lock import Lock
-
-    name = f"{identity(host)}-keyring.lock"
-    paths = [os.path.join(folder, name) for folder in (store.world.runtime_dir, store.folder)]
-    return Lock(store.world, f"the keyring's login for {host}", paths)
-
-
 class AuthJson(JsonFile):
     """Our own logins: a map of entries in the field names of opencode's auth store.
 
@@ -379,7 +367,7 @@ class AuthJson(JsonFile):
                 data[entry.key] = {**fields, "storage": "keyring"}
             self.write(data, room)
         except Temporary:  # and waiting for each of them would take as long again
-            self.world.warn("the keyring may hold copies of your logins, which nobody uses")
+            self.world.warn("the keyring may hold copies of your logins; set it again when it answers")
             raise
         except AuthError:
             for entry in done:
@@ -512,12 +500,7 @@ class OwnSlot:
         return self._file.refresh_locks(self._wanted.host)
 
     def joined(self, wait: float) -> AbstractContextManager[object]:
-        entry = self._entry()
-        if entry is None or not entry.is_in_keyring:
-            return nullcontext()
-        return keyring_lock(self._file, self._wanted.host).held(
-            wait=wait
-        )  # a keyring is there for every HOME of this user
+        return nullcontext()  # of this file nobody else knows, nor of what is in the keyring for it
 
     def room(self) -> AbstractContextManager[files.Draft | None]:
         entry = self._entry()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import hashlib
 import json
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from unit.far_side import Clock, is_locked
 
 from dbx_auth import keyrings
 from dbx_auth.errors import ConfigError, Temporary
-from dbx_auth.keyrings import KeyringSlot, NoKeyring, add_command, decoded, envelope, for_login
+from dbx_auth.keyrings import KeyringSlot, NoKeyring, add_command, decoded, envelope, for_login, user_lock
 from dbx_auth.lock import Lock
-from dbx_auth.store import PLAINTEXT, CliCache, CliSlot, Grant, cli_fields, keyring_lock, storage_mode
+from dbx_auth.store import PLAINTEXT, CliCache, CliSlot, Grant, cli_fields, storage_mode
 from dbx_auth.world import World
 
 WANTED = Grant(HOST, account_id="acc")
@@ -278,9 +279,10 @@ def test_while_it_is_renewed_the_lock_of_this_user_and_the_one_that_the_cli_take
     monkeypatch.setattr(World, "runtime_dir", property(lambda world: str(tmp_path / "run")))
     held["DEV"] = envelope(cli_fields(grant()))
     slot = KeyringSlot(machine.world, "DEV", WANTED)
-    of_user = keyring_lock(CliCache(machine.world), HOST).paths[0]
+    of_user = user_lock(CliCache(machine.world), HOST).paths[0]
     of_cli = str(machine.home / ".databricks" / "token-cache.lock")
-    assert of_user.startswith(str(tmp_path / "run"))
+    assert of_user == str(tmp_path / "run" / (hashlib.sha256(HOST.encode()).hexdigest()[:16] + "-keyring.lock"))
+    assert user_lock(CliCache(machine.world), HOST).what == f"the keyring's login for {HOST}"
     with slot.joined(1.0):
         assert is_locked(of_user) and is_locked(of_cli)
         slot.write(grant(), grant("at2", "rt2"))

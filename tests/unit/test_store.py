@@ -915,27 +915,6 @@ def test_where_the_keyring_takes_no_more_nothing_is_renewed(machine: Machine, ke
         pytest.fail("there is no room")
 
 
-def test_a_grant_in_the_keyring_is_locked_for_every_home_of_this_user(
-    machine: Machine, keyring: Vault, tmp_path: Path
-) -> None:
-    file = AuthJson(machine.world)
-    file.login(OAUTH)
-    lock = str(tmp_path / "run" / (hashlib.sha256(HOST.encode()).hexdigest()[:16] + "-keyring.lock"))
-    clock = Clock()
-    with OwnSlot(file, Grant(HOST)).joined(1.0):
-        assert is_locked(lock)
-        another_home = clock.into(machine.world)._replace(home=str(tmp_path), env=dict(machine.env))
-        AuthJson(another_home).write({"databricks": kept(machine)["databricks"]})
-        with pytest.raises(Temporary), OwnSlot(AuthJson(another_home), Grant(HOST)).joined(2.0):
-            pytest.fail("two are inside")
-        assert clock.passed == pytest.approx(2)
-        elsewhere = store.keyring_lock(file, OTHER)
-        with elsewhere.held(wait=0.0):
-            pass
-    assert not is_locked(lock)
-    assert store.keyring_lock(file, HOST).paths == (lock, str(machine.auth_json.parent / os.path.basename(lock)))
-
-
 @pytest.mark.parametrize("before", [API | {"key": "old-secret"}, OAUTH, None])
 def test_where_the_file_cannot_be_written_the_keyring_is_put_right(
     machine: Machine, keyring: Vault, monkeypatch: pytest.MonkeyPatch, before: dict[str, Any] | None

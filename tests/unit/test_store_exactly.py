@@ -17,7 +17,7 @@ from unit.far_side import Clock
 from dbx_auth import files, store, vault
 from dbx_auth.errors import AuthError, ConfigError, Temporary
 from dbx_auth.lock import Lock
-from dbx_auth.store import PLAINTEXT, AuthJson, CliCache, CliSlot, Grant, OwnSlot, cli_key, keyring_lock, storage_mode
+from dbx_auth.store import PLAINTEXT, AuthJson, CliCache, CliSlot, Grant, OwnSlot, cli_key, storage_mode
 from dbx_auth.world import World
 
 ACCOUNTS = "https://accounts.cloud.databricks.com"
@@ -134,11 +134,7 @@ def test_a_directory_that_our_group_may_write_to_is_where_the_file_is_and_its_lo
         assert sorted(os.listdir(machine.auth_json.parent)) == ["auth.json", "auth.json.lock"]
 
 
-def test_who_waits_for_the_keyring_s_login_is_told_whose_it_is(file: AuthJson) -> None:
-    assert keyring_lock(file, HOST).what == f"the keyring's login for {HOST}"
-
-
-def test_a_login_that_has_just_gone_has_no_keyring_to_be_locked_and_room_all_the_same(file: AuthJson) -> None:
+def test_a_login_that_has_just_gone_has_room_all_the_same(file: AuthJson) -> None:
     slot = OwnSlot(file, Grant(HOST))
     with slot.joined(0.0) as held, slot.room() as room:
         assert held is None and room is not None
@@ -229,7 +225,7 @@ def test_what_a_slow_keyring_may_have_kept_is_told(
     keyring.world = file.world
     with pytest.raises(Temporary, match="slow"):
         file.keep_in("keyring")
-    assert told == ["the keyring may hold copies of your logins, which nobody uses"]
+    assert told == ["the keyring may hold copies of your logins; set it again when it answers"]
 
 
 @pytest.mark.parametrize("before", [OAUTH, None])
