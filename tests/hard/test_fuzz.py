@@ -180,7 +180,7 @@ class Home:
             reply = self._server(method, url, form or {})
             if isinstance(reply, AuthError):
                 raise reply
-            return Response(url, *reply)
+            return Response(rest.get("shown") or url, *reply)
 
         return World(
             env=self.env,

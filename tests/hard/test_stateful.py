@@ -82,6 +82,7 @@ class Server:
         self.overtake: Callable[[], object] = lambda: None
         self.leave: Callable[[str], object] = lambda refresh: None
         self.interrupted: Callable[[], object] = lambda: None
+        self.is_leaving = False
         self._numbers = itertools.count(1)
 
     def new(self, host: str) -> Family:
@@ -151,6 +152,8 @@ def killed_after(count: int, server: Server) -> Iterator[None]:
     left = itertools.count(count, -1)
 
     def step() -> None:
+        if server.is_leaving:  # that is another process
+            return
         if next(left) <= 0:  # and all that comes after, so that nothing is cleaned up
             raise Killed
 
@@ -379,7 +382,7 @@ class Logins(RuleBasedStateMachine):
 
     @rule(host=HOSTS, count=st.integers(1, 70), force=st.booleans())
     def token_of_a_process_that_is_killed(self, host: str, count: int, force: bool) -> None:
-        family, sent = self.family[host], len(self.server.sent)
+        sent = len(self.server.sent)
         try:
             with killed_after(count, self.server):
                 self._token(host, ["--force-refresh"] if force else [])
@@ -392,7 +395,7 @@ class Logins(RuleBasedStateMachine):
             # Whatever it was told, nobody knows that it was.
             self.server.sent[sent:] = [(r, "in doubt" if o in ("spent", "refused") else o) for r, o in new]
             self.doubt.add(host)
-        if family and self.store(host) not in self.damaged:
+        if self.family[host] and self.store(host) not in self.damaged:
             assert self.entry(host), "a login that was there is not there any more"
 
     @rule(host=HOSTS)
@@ -445,8 +448,11 @@ class Logins(RuleBasedStateMachine):
 
     def _leave(self, refresh: str) -> None:
         """A person logs out in the middle of our own request. The CLI's store is locked then, and they would wait."""
-        if self.server.families[refresh].host == OURS:
-            self.log_out(OURS)
+        if self.server.families[refresh].host != OURS:
+            return
+        self.server.is_leaving = True
+        self.log_out(OURS)
+        self.server.is_leaving = False
 
     @rule(path=st.sampled_from(["auth_json", "cache"]), value=st.integers() | st.text(max_size=5) | st.none())
     def somebody_adds_something(self, path: str, value: object) -> None:
