@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 
 test: lint $(NODE:%=%/node_modules/.package-lock.json)
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
+	$(BIN)/coverage run -m pytest -n 4 --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty --fail-under=95
 
