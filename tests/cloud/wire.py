@@ -128,10 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def finish(self) -> None:
-        with suppress(OSError):
-            super().finish()
-        if self.tunnel:
-            self.connection.close()
+        for each in (self.wfile, self.rfile, *((self.connection,) if self.tunnel else ())):
+            with suppress(OSError):  # a client that has left keeps none of them open
+                each.close()
 
     def do_CONNECT(self) -> None:
         name = self.path.rpartition(":")[0]
