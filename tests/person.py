@@ -34,10 +34,12 @@ class Waiting:
     def until(self, pattern: str) -> re.Match[str]:
         """What it says, once it has said this."""
         deadline = time.monotonic() + 30
-        while not (found := re.search(pattern, self.said)):
-            assert self.child.poll() is None and time.monotonic() < deadline, self.said
+        while True:
+            is_over = self.child.poll() is not None  # asked first: its last words may come in between
+            if found := re.search(pattern, self.said):
+                return found
+            assert not is_over and time.monotonic() < deadline, self.said
             time.sleep(0.02)
-        return found
 
     def link(self) -> str:
         return self.until(LINK)[1]
