@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
+from . import workspace
 from .log import Request
 from .oauth import AuthorizationServer, Login
 from .workspace import ACCOUNT_ID, OIDC, USER, WORKSPACE_ID, Kind
@@ -32,7 +33,8 @@ class Sandbox:
 
     With `kind` it is an account console instead, or a unified host: an account and its workspace under one name.
     `token_ttl` is the life of access tokens in seconds; `auto_approve` lets every login pass without a page, `now` is
-    the clock (epoch seconds). A sandbox that was stopped can be started again: it has the same URL and still honours
+    the clock (epoch seconds), `endpoints` how many serving endpoints there are in all, where that is to be more than a
+    few of each kind. A sandbox that was stopped can be started again: it has the same URL and still honours
     the tokens it gave, as a workspace does that was away for a moment.
     """
 
@@ -44,6 +46,7 @@ class Sandbox:
         auto_approve: bool = False,
         token_ttl: float = 3600.0,
         now: Callable[[], float] = time.time,
+        endpoints: int = 0,
     ) -> None:
         from .app import application
 
@@ -59,7 +62,9 @@ class Sandbox:
         self.client_id = self._oauth.client_id
         self.client_secret = self._oauth.client_secret
         self.log: list[Request] = []
-        self._app = application(self._oauth, self.log, kind=kind, auto_approve=auto_approve)
+        self._app = application(
+            self._oauth, self.log, kind=kind, auto_approve=auto_approve, served=workspace.endpoints(endpoints)
+        )
 
     def start(self) -> Self:
         """Serve from a daemon thread; connections are accepted when this returns. OSError if the port is taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import log, pages, refusals, replies, workspace
+from . import lists, log, pages, refusals, replies, workspace
 from .calls import Call
 from .oauth import UNKNOWN_TOKEN, AuthorizationServer, InvalidToken, OAuthError, Principal
 
@@ -337,21 +337,56 @@ async def introspect(request: Request, principal: Principal) -> Response:
 
 @with_token
 async def serving_endpoints(request: Request, principal: Principal) -> Response:
-    return Json(workspace.listing())
+    return Json(lists.serving_endpoints(endpoints(request).values()))
 
 
 @with_token
 async def foundation_models(request: Request, principal: Principal) -> Response:
-    return Json(workspace.foundation_models())
+    return Json(lists.foundation_models(endpoints(request).values()))
 
 
 @with_token
 async def serving_endpoint(request: Request, principal: Principal) -> Response:
     name = request.path_params["name"]
-    endpoint = workspace.ENDPOINTS.get(name)
+    endpoint = endpoints(request).get(name)
     if endpoint is None:
         return refused(404, "RESOURCE_DOES_NOT_EXIST", f"The endpoint with name '{name}' does not exist.")
-    return Json({**workspace.describe(endpoint), "permission_level": "CAN_QUERY"})
+    return Json({**lists.describe(endpoint), "permission_level": "CAN_QUERY"})
+
+
+@with_token
+async def gateway_endpoints(request: Request, principal: Principal) -> Response:
+    return paged(request, lists.gateway_endpoints)
+
+
+@with_token
+async def model_services(request: Request, principal: Principal) -> Response:
+    """Unity Catalog's list, which gives up rather than to list everything there is."""
+    parent = request.query_params.get("parent")
+    if not parent or not request.query_params.get("page_size"):
+        return refused(499, "CANCELLED", "The request was cancelled.")
+    if parent != lists.SCHEMA:
+        return refused(404, "SCHEMA_DOES_NOT_EXIST", f"Schema '{parent.removeprefix('schemas/')}' does not exist.")
+    return paged(request, lists.model_services)
+
+
+@with_token
+async def anthropic_models(request: Request, principal: Principal) -> Response:
+    return Json(lists.anthropic_models(endpoints(request).values()))
+
+
+def paged(request: Request, listed: Callable[[Iterable[workspace.Endpoint], str, str], Mapping[str, Any]]) -> Response:
+    """One page of a list, as the query asks for it."""
+    asked = request.query_params
+    try:
+        return Json(listed(endpoints(request).values(), asked.get("page_size", ""), asked.get("page_token", "")))
+    except lists.BadPage as error:
+        return refused(400, "INVALID_PARAMETER_VALUE", str(error))
+
+
+def endpoints(request: Request) -> Mapping[str, workspace.Endpoint]:
+    served: Mapping[str, workspace.Endpoint] = request.app.state.endpoints
+    return served
 
 
 # Model calls
@@ -363,6 +398,18 @@ def calling(api: str) -> Endpoint:
     async def call(request: Request, principal: Principal) -> Response:
         body = await json_of(request)
         return answer(request, body, body.get("model") if body else None, lambda endpoint: api)
+
+    return with_token(call)
+
+
+def generating(*, streamed: bool) -> Endpoint:
+    """An endpoint of Google's API, which finds the model's name in the path, and whether to stream."""
+
+    async def call(request: Request, principal: Principal) -> Response:
+        body = await json_of(request)
+        return answer(
+            request, body, request.path_params["name"], lambda endpoint: workspace.GENERATE, streamed=streamed
+        )
 
     return with_token(call)
 
@@ -381,6 +428,15 @@ def api_of(endpoint: workspace.Endpoint, body: Mapping[str, Any]) -> str:
     return workspace.RESPONSES if "input" in body else workspace.CHAT
 
 
+def called(request: Request, name: Any) -> workspace.Endpoint | None:
+    """The endpoint of that name; the AI Gateway knows Databricks' own by their names in Unity Catalog too."""
+    if not isinstance(name, str):
+        return None
+    if request.url.path.startswith(GATEWAY) and name.startswith(workspace.SYSTEM_AI):
+        name = workspace.DATABRICKS + name.removeprefix(workspace.SYSTEM_AI)
+    return endpoints(request).get(name)
+
+
 async def json_of(request: Request) -> dict[str, Any] | None:
     """The body as a JSON object, None for anything else."""
     try:
@@ -391,18 +447,25 @@ async def json_of(request: Request) -> dict[str, Any] | None:
 
 
 def answer(
-    request: Request, body: dict[str, Any] | None, name: Any, api: Callable[[workspace.Endpoint], str]
+    request: Request,
+    body: dict[str, Any] | None,
+    name: Any,
+    api: Callable[[workspace.Endpoint], str],
+    *,
+    streamed: bool | None = None,
 ) -> Response:
-    """Answer a model call, or refuse it as its family would."""
+    """Answer a model call, or refuse it as its family would; it is the body that asks for a stream, or `streamed`."""
     if body is None:
         return refused(400, "BAD_REQUEST", "The body is not a JSON object.")
-    endpoint = workspace.ENDPOINTS.get(name) if isinstance(name, str) else None
+    endpoint = called(request, name)
     if endpoint is None:
         gone = "The given endpoint does not exist, please retry after checking the specified model and version "
         return refused(404, "ENDPOINT_NOT_FOUND", gone + "deployment exists.")
     if not endpoint.ready:
         return refused(503, "TEMPORARILY_UNAVAILABLE", f"The endpoint {name} is not ready.")
-    call = Call(endpoint, api(endpoint), body, request.headers)
+    if streamed is None:
+        streamed = body.get("stream") is True
+    call = Call(endpoint, api(endpoint), body, request.headers, streamed)
     if why := refusals.refusal(call):
         return refused(400, "BAD_REQUEST", why)
     if replies.streamable(call):
@@ -439,17 +502,41 @@ INTROSPECT = Route("/api/2.0/tokens/introspect", introspect)
 ACCOUNT = f"/api/2.0/accounts/{workspace.ACCOUNT_ID}"
 ACCOUNT_APIS = [Route(f"{ACCOUNT}/scim/v2/Me", account_me), Route(f"{ACCOUNT}/workspaces", account_workspaces)]
 
-MODELS = "/serving-endpoints"
+MODELS, GATEWAY = "/serving-endpoints", "/ai-gateway"
+
+
+def post(path: str, endpoint: Endpoint) -> Route:
+    return Route(path, endpoint, methods=["POST"])
+
+
+def google(base: str) -> list[Route]:
+    return [
+        post(f"{base}/gemini/v1beta/models/{{name}}:generateContent", generating(streamed=False)),
+        post(f"{base}/gemini/v1beta/models/{{name}}:streamGenerateContent", generating(streamed=True)),
+    ]
+
+
 WORKSPACE_APIS = [
     Route("/api/2.0/preview/scim/v2/Me", me),
     Route("/api/2.0/serving-endpoints", serving_endpoints),
     Route("/api/2.0/serving-endpoints:foundation-models", foundation_models),
     Route("/api/2.0/serving-endpoints/{name}", serving_endpoint),
-    Route(f"{MODELS}/chat/completions", calling(workspace.CHAT), methods=["POST"]),
-    Route(f"{MODELS}/responses", calling(workspace.RESPONSES), methods=["POST"]),
-    Route(f"{MODELS}/anthropic/v1/messages", calling(workspace.MESSAGES), methods=["POST"]),
-    Route(f"{MODELS}/embeddings", calling(workspace.EMBEDDINGS), methods=["POST"]),
-    Route(f"{MODELS}/{{name}}/invocations", invocations, methods=["POST"]),
+    Route("/api/2.1/unity-catalog/model-services", model_services),
+    Route("/api/ai-gateway/v2/endpoints", gateway_endpoints),
+    post(f"{MODELS}/chat/completions", calling(workspace.CHAT)),
+    post(f"{MODELS}/responses", calling(workspace.RESPONSES)),
+    post(f"{MODELS}/anthropic/v1/messages", calling(workspace.MESSAGES)),
+    post(f"{MODELS}/embeddings", calling(workspace.EMBEDDINGS)),
+    post(f"{MODELS}/{{name}}/invocations", invocations),
+    *google(MODELS),
+    post(f"{GATEWAY}/mlflow/v1/chat/completions", calling(workspace.CHAT)),
+    post(f"{GATEWAY}/mlflow/v1/responses", calling(workspace.RESPONSES)),
+    post(f"{GATEWAY}/mlflow/v1/embeddings", calling(workspace.EMBEDDINGS)),
+    post(f"{GATEWAY}/openai/v1/responses", calling(workspace.RESPONSES)),
+    post(f"{GATEWAY}/codex/v1/responses", calling(workspace.RESPONSES)),
+    post(f"{GATEWAY}/anthropic/v1/messages", calling(workspace.MESSAGES)),
+    Route(f"{GATEWAY}/anthropic/v1/models", anthropic_models),
+    *google(GATEWAY),
 ]
 
 ROUTES: dict[workspace.Kind, list[Route]] = {
@@ -461,13 +548,19 @@ ROUTES: dict[workspace.Kind, list[Route]] = {
 
 
 def application(
-    server: AuthorizationServer, requests: list[log.Request], *, kind: workspace.Kind, auto_approve: bool
+    server: AuthorizationServer,
+    requests: list[log.Request],
+    *,
+    kind: workspace.Kind,
+    auto_approve: bool,
+    served: Mapping[str, workspace.Endpoint],
 ) -> ASGIApp:
-    """The whole sandbox as an ASGI application."""
+    """The whole sandbox as an ASGI application; `served` are the workspace's endpoints by name."""
     routes = [*SANDBOX, *oidc(workspace.OIDC[kind]), *ROUTES[kind]]
     app = Starlette(routes=routes, exception_handlers={HTTPException: http_error})
     app.state.oauth = server
     app.state.requests = requests
     app.state.kind = kind
+    app.state.endpoints = served
     app.state.auto_approve = auto_approve
     return Guard(app, requests)

@@ -5,17 +5,21 @@ A body may hold anything, so every reader here shrugs at what has the wrong shap
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .workspace import CHAT, MESSAGES, RESPONSES, Endpoint
+from .workspace import CHAT, GENERATE, MESSAGES, RESPONSES, Endpoint
 
 
 class Call(NamedTuple):
+    """`streamed` is whether the answer is wanted event by event."""
+
     endpoint: Endpoint
     api: str
     body: Mapping[str, Any]
     headers: Mapping[str, str] = {}
+    streamed: bool = False
 
 
 class Tool(NamedTuple):
@@ -34,13 +38,31 @@ class Turn(NamedTuple):
     by_user: bool = True
 
 
+def thing(value: Any) -> dict[str, Any]:
+    """A JSON object, and an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def objects(value: Any) -> list[dict[str, Any]]:
     """The JSON objects in a JSON array, and nothing for anything else."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def either(node: Mapping[str, Any], camel: str, snake: str) -> Any:
+    """A field of one of Google's objects, which may spell it in either way."""
+    return node.get(camel, node.get(snake))
+
+
 def messages(call: Call) -> list[dict[str, Any]]:
     return objects(call.body.get("messages"))
+
+
+def contents(call: Call) -> list[dict[str, Any]]:
+    return objects(call.body.get("contents"))
+
+
+def parts(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return objects(content.get("parts"))
 
 
 def tools(call: Call) -> list[Tool]:
@@ -51,7 +73,27 @@ def tools(call: Call) -> list[Tool]:
         return [Tool(f.get("name"), f.get("parameters"), f) for f in given]
     if call.api == RESPONSES:
         return [Tool(t.get("name"), t.get("parameters"), t) for t in offered if t.get("type") == "function"]
+    if call.api == GENERATE:
+        given = [f for t in offered for f in objects(either(t, "functionDeclarations", "function_declarations"))]
+        return [Tool(f.get("name"), f.get("parameters"), f) for f in given]
     return [Tool(t.get("name"), t.get("input_schema"), t) for t in offered if t.get("type", "custom") == "custom"]
+
+
+def wanted(call: Call) -> Any:
+    """The JSON Schema that the answer is to satisfy, None when any text will do."""
+    if call.api == GENERATE:
+        return either(
+            thing(either(call.body, "generationConfig", "generation_config")), "responseSchema", "response_schema"
+        )
+    if call.api == RESPONSES:
+        form = thing(thing(call.body.get("text")).get("format"))
+        named = form
+    else:
+        form = thing(call.body.get("response_format"))
+        named = thing(form.get("json_schema"))
+    if form.get("type") == "json_object":
+        return {"type": "object"}
+    return named.get("schema") if form.get("type") == "json_schema" else None
 
 
 def text_of(content: Any) -> str:
@@ -97,4 +139,21 @@ def _responses(call: Call) -> Turn:
     return Turn(said, by_user=last.get("role") == "user")
 
 
-_READERS = {CHAT: _chat, MESSAGES: _messages, RESPONSES: _responses}
+def _generate(call: Call) -> Turn:
+    """In Google's API a tool's answer is a part of a user's content, and an object."""
+    history = contents(call)
+    spoken = (text_of(content.get("parts")) for content in reversed(history) if content.get("role", "user") == "user")
+    said = next(filter(None, spoken), "")
+    last = history[-1] if history else {}
+    answers = [either(part, "functionResponse", "function_response") for part in parts(last)]
+    if given := objects(answers):
+        return Turn(said, answered="".join(_result(answer.get("response")) for answer in given), by_user=False)
+    return Turn(said, by_user=last.get("role", "user") == "user")
+
+
+def _result(response: Any) -> str:
+    values = list(thing(response).values())
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else json.dumps(response)
+
+
+_READERS = {CHAT: _chat, MESSAGES: _messages, RESPONSES: _responses, GENERATE: _generate}

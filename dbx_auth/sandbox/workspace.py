@@ -38,14 +38,26 @@ FAMILY_APIS = {
     "llama": (CHAT,),
     "qwen": (CHAT,),
     "gemma": (CHAT,),
+    "glm": (CHAT,),
+    "inkling": (CHAT,),
+    "kimi": (CHAT,),
     "embedding": (EMBEDDINGS,),
     "external": (CHAT,),
     "custom": (PREDICT,),
 }
 
+SAMPLING, EFFORT_WITH_TOOLS = "sampling", "effort with tools"
+
+DATABRICKS, SYSTEM_AI = "databricks-", "system.ai."
+"""How the names of Databricks' own models begin: among the endpoints, and in Unity Catalog."""
+
 
 class Endpoint(NamedTuple):
-    """A serving endpoint: what the lists say about it, and what it can be asked."""
+    """A serving endpoint: what the lists say about it, and what it can be asked.
+
+    `provider` is who serves an external model. `refuses` is what it refuses beyond its family, `most` how many tokens
+    of output it may be asked for, where it has such a limit.
+    """
 
     name: str
     family: str
@@ -54,6 +66,9 @@ class Endpoint(NamedTuple):
     apis: tuple[str, ...] = ()
     task: str = "llm/v1/chat"
     ready: bool = True
+    provider: str = ""
+    refuses: tuple[str, ...] = ()
+    most: int = 0
 
     @property
     def speaks(self) -> tuple[str, ...]:
@@ -62,11 +77,18 @@ class Endpoint(NamedTuple):
     @property
     def foundation(self) -> bool:
         """Whether it is one of Databricks' own, which everybody sees and nobody created."""
-        return self.name.startswith("databricks-")
+        return self.name.startswith(DATABRICKS)
+
+    @property
+    def entity(self) -> str:
+        """The model behind it, as Unity Catalog calls it."""
+        return SYSTEM_AI + self.name.removeprefix(DATABRICKS) if self.foundation else f"main.models.{self.display_name}"
 
 
 EMBEDDING, CLASSIC = "llm/v1/embeddings", ""
 
+# The limits of output are those that the gateway names when it is asked for more (mlflow/mlflow#25360,
+# omnigent-ai/omnigent#6209); for GLM it is the one that databricks/unity-gateway keeps to.
 ENDPOINTS = {
     endpoint.name: endpoint
     for endpoint in (
@@ -74,6 +96,7 @@ ENDPOINTS = {
         Endpoint("databricks-claude-opus-4-1", "claude", "Claude Opus 4.1", "200K"),
         Endpoint("databricks-claude-opus-4-5", "claude", "Claude Opus 4.5", "200K"),
         Endpoint("databricks-claude-opus-4-6", "claude", "Claude Opus 4.6", "1M"),
+        Endpoint("databricks-claude-opus-4-7", "claude", "Claude Opus 4.7", "1M", refuses=(SAMPLING,)),
         Endpoint("databricks-claude-opus-5-5", "claude", "Claude Opus 5.5", "1M", apis=(MESSAGES,)),
         Endpoint("databricks-claude-sonnet-4", "claude", "Claude Sonnet 4", "200K"),
         Endpoint("databricks-claude-sonnet-4-5", "claude", "Claude Sonnet 4.5", "200K"),
@@ -81,7 +104,8 @@ ENDPOINTS = {
         Endpoint("databricks-gpt-5", "gpt", "GPT-5", "400K"),
         Endpoint("databricks-gpt-5-1", "gpt", "GPT-5.1", "400K"),
         Endpoint("databricks-gpt-5-2", "gpt", "GPT-5.2", "400K"),
-        Endpoint("databricks-gpt-5-5", "gpt", "GPT-5.5", "1M"),
+        Endpoint("databricks-gpt-5-4", "gpt", "GPT-5.4", "1M"),
+        Endpoint("databricks-gpt-5-5", "gpt", "GPT-5.5", "1M", refuses=(EFFORT_WITH_TOOLS,)),
         Endpoint("databricks-gpt-5-mini", "gpt", "GPT-5 mini", "400K"),
         Endpoint("databricks-gpt-5-nano", "gpt", "GPT-5 nano", "400K"),
         Endpoint("databricks-gpt-5-1-codex-max", "codex", "GPT-5.1 Codex Max", "400K"),
@@ -91,21 +115,44 @@ ENDPOINTS = {
         Endpoint("databricks-gemini-2-5-pro", "gemini", "Gemini 2.5 Pro", "1M"),
         Endpoint("databricks-gemini-3-flash", "gemini", "Gemini 3 Flash", "1M"),
         Endpoint("databricks-gemini-3-pro", "gemini", "Gemini 3 Pro", "1M"),
-        Endpoint("databricks-gpt-oss-120b", "gpt-oss", "GPT OSS 120B", "128K"),
-        Endpoint("databricks-gpt-oss-20b", "gpt-oss", "GPT OSS 20B", "128K"),
-        Endpoint("databricks-llama-4-maverick", "llama", "Llama 4 Maverick", "128K"),
-        Endpoint("databricks-meta-llama-3-1-8b-instruct", "llama", "Meta Llama 3.1 8B Instruct", "128K"),
-        Endpoint("databricks-meta-llama-3-3-70b-instruct", "llama", "Meta Llama 3.3 70B Instruct", "128K"),
-        Endpoint("databricks-qwen3-next-80b-a3b-instruct", "qwen", "Qwen3-Next 80B A3B Instruct", "256K"),
-        Endpoint("databricks-gemma-3-12b", "gemma", "Gemma 3 12B", "128K"),
+        Endpoint("databricks-gpt-oss-120b", "gpt-oss", "GPT OSS 120B", "128K", most=25_000),
+        Endpoint("databricks-gpt-oss-20b", "gpt-oss", "GPT OSS 20B", "128K", most=25_000),
+        Endpoint("databricks-llama-4-maverick", "llama", "Llama 4 Maverick", "128K", most=8_192),
+        Endpoint("databricks-meta-llama-3-1-8b-instruct", "llama", "Meta Llama 3.1 8B Instruct", "128K", most=8_192),
+        Endpoint("databricks-meta-llama-3-3-70b-instruct", "llama", "Meta Llama 3.3 70B Instruct", "128K", most=8_192),
+        Endpoint("databricks-qwen3-next-80b-a3b-instruct", "qwen", "Qwen3-Next 80B A3B Instruct", "256K", most=10_000),
+        Endpoint("databricks-gemma-3-12b", "gemma", "Gemma 3 12B", "128K", most=8_192),
+        Endpoint("databricks-glm-5-3", "glm", "GLM-5.3", "1M", most=25_000),
+        Endpoint("databricks-inkling", "inkling", "Inkling", "1M", most=65_536),
+        Endpoint("databricks-kimi-k3", "kimi", "Kimi K3", "1M", refuses=(SAMPLING,), most=65_536),
         Endpoint("databricks-bge-large-en", "embedding", "BGE Large (En)", "512", task=EMBEDDING),
         Endpoint("databricks-gte-large-en", "embedding", "GTE Large (En)", "8K", task=EMBEDDING),
         Endpoint("databricks-qwen3-embedding-0-6b", "embedding", "Qwen3 Embedding 0.6B", "32K", task=EMBEDDING),
         Endpoint("churn-forecast", "custom", "churn_forecast", task=CLASSIC),
-        Endpoint("team-gpt", "external", "gpt-4o"),
+        Endpoint("policy-chat", "llama", "llama_3_3_policy"),
+        Endpoint("team-claude", "claude", "claude-sonnet-4-5-20250929", apis=(CHAT,), provider="anthropic"),
+        Endpoint("team-gpt", "external", "gpt-4o", provider="openai"),
         Endpoint("support-chat", "llama", "support_chat", ready=False),
     )
 }
+
+
+def endpoints(total: int = 0) -> dict[str, Endpoint]:
+    """Those above, and with a larger `total` as many more as people make for themselves in a large workspace."""
+    return {**ENDPOINTS, **{made.name: made for made in map(_made, range(len(ENDPOINTS), total))}}
+
+
+def _made(number: int) -> Endpoint:
+    name, ready = f"team-{number:04}", number % 10 != 0
+    kinds = (
+        Endpoint(f"{name}-forecast", "custom", f"forecast_{number}", task=CLASSIC, ready=ready),
+        Endpoint(f"{name}-llama", "llama", f"llama_3_3_tuned_{number}", ready=ready),
+        Endpoint(f"{name}-gpt", "external", "gpt-4o", ready=ready, provider="openai"),
+        Endpoint(
+            f"{name}-claude", "claude", "claude-sonnet-4-5-20250929", "200K", (CHAT,), ready=ready, provider="anthropic"
+        ),
+    )
+    return kinds[number % len(kinds)]
 
 
 def me(principal: Principal) -> dict[str, Any]:
@@ -146,54 +193,3 @@ def workspaces() -> list[dict[str, Any]]:
             "aws_region": "us-east-1",
         }
     ]
-
-
-def listing() -> dict[str, Any]:
-    return {"endpoints": [describe(endpoint) for endpoint in ENDPOINTS.values()]}
-
-
-def foundation_models() -> dict[str, Any]:
-    """The list that also knows which APIs each model speaks."""
-    return {"endpoints": [describe(e, api_types=True) for e in ENDPOINTS.values() if e.foundation]}
-
-
-def describe(endpoint: Endpoint, *, api_types: bool = False) -> dict[str, Any]:
-    context = f" with a context window of {endpoint.context} tokens" if endpoint.context else ""
-    created = 1_759_000_000_000
-    described: dict[str, Any] = {
-        "name": endpoint.name,
-        "id": f"{endpoint.name}-id",
-        "creator": None if endpoint.foundation else USER.user_name,
-        "description": f"{endpoint.display_name}{context}.",
-        "creation_timestamp": created,
-        "last_updated_timestamp": created,
-        "state": {
-            "ready": "READY" if endpoint.ready else "NOT_READY",
-            "config_update": "NOT_UPDATING" if endpoint.ready else "IN_PROGRESS",
-        },
-        "config": {"served_entities": [_served_entity(endpoint, api_types)]},
-        "tags": [],
-    }
-    return {**described, "task": endpoint.task} if endpoint.task else described  # a classic model's row has no task
-
-
-def _served_entity(endpoint: Endpoint, api_types: bool) -> dict[str, Any]:
-    if endpoint.family == "external":
-        model = {"provider": "openai", "name": endpoint.display_name, "task": endpoint.task}
-        return {"name": endpoint.name, "external_model": model}
-    if not endpoint.foundation:
-        return {"name": endpoint.name, "entity_name": f"main.models.{endpoint.display_name}", "entity_version": "3"}
-    entity = "system.ai." + endpoint.name.removeprefix("databricks-")
-    foundation_model: dict[str, Any] = {
-        "name": entity,
-        "display_name": endpoint.display_name,
-        "docs": "https://docs.databricks.com/machine-learning/foundation-model-apis/supported-models.html",
-    }
-    if api_types:
-        foundation_model |= {"api_types": list(endpoint.speaks), "ai_gateway_v2_supported": True}
-    return {
-        "name": endpoint.name,
-        "entity_name": entity,
-        "entity_version": "1",
-        "foundation_model": foundation_model,
-    }

@@ -23,9 +23,10 @@ import httpx
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dbx_auth.sandbox import Login, Request, Sandbox, log, oauth, refusals, replies, workspace
+from dbx_auth.sandbox import Login, Request, Sandbox, answers, log, oauth, refusals, replies, workspace
 from dbx_auth.sandbox.calls import Call
-from dbx_auth.sandbox.workspace import CHAT, EMBEDDINGS, ENDPOINTS, MESSAGES, PREDICT, RESPONSES
+from dbx_auth.sandbox.signatures import SKIPPED
+from dbx_auth.sandbox.workspace import CHAT, EMBEDDINGS, ENDPOINTS, GENERATE, MESSAGES, PREDICT, RESPONSES
 
 ROOT = Path(__file__).parents[2]
 REDIRECT = "http://localhost:8020"
@@ -274,8 +275,7 @@ class TestServing:
     @pytest.mark.parametrize(
         ("method", "path", "status"),
         [
-            ("GET", "/ai-gateway/anthropic/v1/models", 404),
-            ("GET", "/api/ai-gateway/v2/endpoints", 404),
+            ("GET", "/ai-gateway/anthropic/v1/nothing", 404),
             ("GET", "/nothing", 404),
             ("PUT", "/oidc/v1/token", 405),
         ],
@@ -968,7 +968,10 @@ class TestLists:
         assert {e.get("task") for e in endpoints} == {"llm/v1/chat", "llm/v1/embeddings", None}
         assert [e["name"] for e in endpoints if e["state"]["ready"] != "READY"] == ["support-chat"]
         external = [e["config"]["served_entities"][0].get("external_model") for e in endpoints]
-        assert [m for m in external if m] == [{"provider": "openai", "name": "gpt-4o", "task": "llm/v1/chat"}]
+        assert [m for m in external if m] == [
+            {"provider": "anthropic", "name": "claude-sonnet-4-5-20250929", "task": "llm/v1/chat"},
+            {"provider": "openai", "name": "gpt-4o", "task": "llm/v1/chat"},
+        ]
 
     def test_databricks_own_models_can_be_told_from_others(self, sandbox: Sandbox, http: httpx.Client) -> None:
         for endpoint in self.endpoints(sandbox, http):
@@ -1003,7 +1006,7 @@ PATHS = {
     MESSAGES: "/serving-endpoints/anthropic/v1/messages",
     EMBEDDINGS: "/serving-endpoints/embeddings",
 }
-EVERY_API = [(GPT, CHAT), (GEMINI, CHAT), (OSS, CHAT), (CODEX, RESPONSES), (CLAUDE, MESSAGES)]
+EVERY_API = [(GPT, CHAT), (GEMINI, CHAT), (OSS, CHAT), (GPT, RESPONSES), (CLAUDE, MESSAGES)]
 
 Json = dict[str, Any]
 
@@ -1037,7 +1040,8 @@ def after_a_tool(api: str) -> Json:
         turns = [("user", "hello"), ("assistant", [use]), ("user", [result])]
         history = [{"role": role, "content": content} for role, content in turns]
         return {"messages": history, "max_tokens": 9, "tools": [tool_for(api)]}
-    called: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    function = {"name": "weather", "arguments": "{}"}
+    called: Json = {"id": "call_1", "type": "function", "function": function, "thoughtSignature": SKIPPED}
     chat: list[Json] = [
         {"role": "user", "content": "hello"},
         {"role": "assistant", "content": None, "tool_calls": [called]},
@@ -1186,12 +1190,13 @@ class TestReplyShapes:
         streamed = [event for _, event in model.stream(saying(CHAT))[1:-2]]
         assert all(isinstance(event["choices"][0]["delta"]["content"], list) for event in streamed)
 
-    def test_gpt_oss_thinks_first(self, sandbox: Sandbox, http: httpx.Client) -> None:
-        model = Model(sandbox, http, OSS, CHAT)
+    @pytest.mark.parametrize("name", [OSS, QWEN])
+    def test_who_thinks_aloud_thinks_first(self, sandbox: Sandbox, http: httpx.Client, name: str) -> None:
+        model = Model(sandbox, http, name, CHAT)
         content = model.post(saying(CHAT)).json()["choices"][0]["message"]["content"]
         assert [part["type"] for part in content] == ["reasoning", "text"]
 
-    @pytest.mark.parametrize("name", [CLAUDE, GPT, LLAMA, QWEN, GEMMA, "team-gpt"])
+    @pytest.mark.parametrize("name", [CLAUDE, GPT, LLAMA, GEMMA, "team-gpt"])
     def test_the_others_just_send_text(self, sandbox: Sandbox, http: httpx.Client, name: str) -> None:
         answer = Model(sandbox, http, name, CHAT).post(saying(CHAT))
         assert answer.json()["choices"][0]["message"]["content"] == "You said: hello"
@@ -1229,18 +1234,27 @@ class TestReplyShapes:
             ({"type": "boolean"}, True),
             ({"type": "array"}, []),
             ({"type": "object"}, {}),
+            ({"type": "STRING"}, "example"),
+            ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [1, 1]),
+            ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, 1),
+            ({"$ref": "#/$defs/unit"}, "kelvin"),
+            ({"$ref": "#/$defs/nobody"}, "example"),
+            ({"$ref": "https://elsewhere.example/schema"}, "example"),
             ({}, "example"),
             (None, "example"),
         ],
     )
     def test_an_argument_is_what_its_schema_suggests(self, schema: Any, value: Any) -> None:
-        whole = {"type": "object", "properties": {"x": schema}, "required": ["x", 1]}
-        assert replies.arguments(whole) == {"x": value}
+        named = {"unit": {"enum": ["kelvin"]}}
+        whole = {"type": "object", "properties": {"x": schema}, "required": ["x", 1], "$defs": named}
+        assert answers.arguments(whole) == {"x": value}
 
     def test_arguments_do_not_go_down_forever(self) -> None:
         schema: Json = {"type": "object", "properties": {}, "required": ["x"]}
         schema["properties"]["x"] = schema
-        assert str(replies.arguments(schema)).count("x") == replies.DEPTH
+        assert str(answers.arguments(schema)).count("x") == answers.DEPTH
+        schema["properties"]["x"] = {"$ref": "#"}
+        assert 1 < str(answers.arguments(schema)).count("'x'") <= answers.DEPTH
 
 
 class TestOtherTasks:
@@ -1524,8 +1538,11 @@ class TestRefusals:
 
 KEYS = """model messages role content text type tools function name parameters input_schema properties required items
 anyOf enum default const ref $ref input output call_id id system stream stream_options include_usage tool_choice
-dataframe_split data inputs max_tokens""".split()
+dataframe_split data inputs max_tokens tool_calls tool_call_id thoughtSignature image_url url thinking budget_tokens
+temperature top_k reasoning_effort response_format json_schema schema format contents parts functionCall
+functionResponse response functionDeclarations generationConfig responseSchema maxLength minItems""".split()
 WORDS = ["", "user", "tool", "text", "object", "function", "tool_result", "function_call_output", "hello", "\ud800"]
+WORDS += ["both", "image_url", "enabled", "json_schema", "#/properties/a", "assistant"]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
@@ -1536,8 +1553,8 @@ ANYTHING = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(body=st.dictionaries(st.sampled_from(KEYS), ANYTHING), name=st.sampled_from(sorted(ENDPOINTS)))
 def test_no_body_whatever_breaks_a_model(body: Json, name: str) -> None:
-    for api in (CHAT, RESPONSES, MESSAGES, EMBEDDINGS, PREDICT):
-        call = Call(ENDPOINTS[name], api, body)
+    for api in (CHAT, RESPONSES, MESSAGES, GENERATE, EMBEDDINGS, PREDICT):
+        call = Call(ENDPOINTS[name], api, body, streamed=True)
         if not refusals.refusal(call):
             json.dumps(replies.whole(call))
             if replies.streamable(call):
