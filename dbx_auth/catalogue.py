@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import re
 
 PREFIX = "databricks-"
 """How Databricks' own endpoints begin; in Unity Catalog the same models begin with `system.ai.`."""
 
 APIS = ("chat", "responses", "messages", "generateContent", "embeddings")
+
+INPUTS = ("text", "image", "audio", "video")
+
+_FACTS = {"apis", "tools", "reasoning", "input", "context", "output", "cost", "quirks", "default"}
 
 _ONLY = {("responses",): "responses-only", ("messages",): "messages-only"}
 
@@ -24,12 +30,12 @@ class Cost(NamedTuple):
     cache_read: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a model can do. None, and an empty tuple of `apis` or `input`, mean that nobody has said.
 
     `default` is False for a model that is not offered unless someone asks for it. `facts_from` is `catalogue` when
-    this very model is in the catalogue, else `family default`.
+    this very model is in the catalogue, else `family default`; `own` names the facts that its own row states, and all
+    others are its family's.
     """
 
     family: str
@@ -43,11 +49,21 @@ class Facts:
     default: bool = True
     quirks: tuple[str, ...] = ()
     facts_from: str = "family default"
+    own: tuple[str, ...] = ()
+
+    def origin(self, fact: str) -> str:
+        """Where this fact comes from: `catalogue` or `family default`."""
+        return "catalogue" if fact in self.own else "family default"
 
 
 def bare(id: str) -> str:
     """The id as the catalogue spells it: `system.ai.claude-opus-5` and `databricks-claude-opus-5` are one model."""
     return id.lower().removeprefix("system.ai.").removeprefix(PREFIX)
+
+
+def same(id: str) -> str:
+    """What every spelling of an id has in common: equal for two ids that are one model."""
+    return bare(id) if ours(id) else id
 
 
 def ours(id: str) -> bool:
@@ -77,18 +93,48 @@ def everything() -> dict[str, Facts]:
     return {PREFIX + id: found for id, found in _catalogue().models.items()}
 
 
+def defaults() -> list[Facts]:
+    """What is taken for a model of each family that the catalogue does not name, in the order they are tried."""
+    return [found for _, found in _catalogue().families]
+
+
+def families() -> list[str]:
+    """The names of all families."""
+    return [found.family for found in defaults()]
+
+
+def of_family(name: str) -> Facts | None:
+    """What a model of this family can do; None where there is no such family."""
+    return next((facts for _, facts in _catalogue().families if facts.family == name), None)
+
+
+def quirks() -> dict[str, str]:
+    """Every quirk that a row may name, and what it means."""
+    return {**_catalogue().quirks, **{name: f"{apis[0]} is the only API it speaks" for apis, name in _ONLY.items()}}
+
+
+def stamp() -> str:
+    """Tells one edition of the catalogue from another, without reading it."""
+    try:
+        found = os.stat(os.path.join(os.path.dirname(__file__), "catalogue.toml"))
+    except OSError:  # it is in a zip
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
 def speaking(known: Facts, apis: Iterable[str]) -> Facts:
     """`known`, for a model that speaks just these APIs; the quirks that follow from them are put right."""
     spoken = tuple(sorted(set(apis), key=APIS.index))
     quirks = [quirk for quirk in known.quirks if quirk not in _ONLY.values()]
     if spoken in _ONLY:
         quirks.append(_ONLY[spoken])
-    return replace(known, apis=spoken, quirks=tuple(quirks))
+    return known._replace(apis=spoken, quirks=tuple(quirks))
 
 
 class _Catalogue(NamedTuple):
     families: list[tuple[re.Pattern[str], Facts]]
     models: dict[str, Facts]
+    quirks: dict[str, str]
 
     def family(self, name: str) -> Facts:
         return next(found for pattern, found in self.families if pattern.search(name))
@@ -96,16 +142,19 @@ class _Catalogue(NamedTuple):
 
 @cache
 def _catalogue() -> _Catalogue:
+    import re
     import tomllib
     from importlib.resources import files
 
     document = tomllib.loads(files("dbx_auth").joinpath("catalogue.toml").read_text("utf-8"))
-    known = _Catalogue([], {})
+    known = _Catalogue([], {}, document["quirks"])
     for row in document["family"]:
         known.families.append((re.compile(rf"(?:^|[./:])(?:{row['match']})"), _merged(Facts(row["name"]), row)))
     for row in document["model"]:
         family = known.family(row["id"])
-        known.models[row["id"]] = _merged(replace(family, facts_from="catalogue"), row)
+        known.models[row["id"]] = _merged(
+            family._replace(facts_from="catalogue", own=("family", *_FACTS & row.keys())), row
+        )
     return known
 
 
@@ -117,4 +166,4 @@ def _merged(base: Facts, row: Mapping[str, Any]) -> Facts:
     if "cost" in row:
         said["cost"] = Cost(**row["cost"])
     quirks = (*base.quirks, *row.get("quirks", ()))
-    return speaking(replace(base, **said, quirks=quirks), row.get("apis", base.apis))
+    return speaking(base._replace(**said, quirks=quirks), row.get("apis", base.apis))

@@ -22,14 +22,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def identity(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb `world` and `flags`: the three identity options, before or after the verb, and the positional."""
+    place = click.argument("profile_or_host", required=False, metavar="[PROFILE|HOST]", shell_complete=_words)
+    return place(identity_options(function))
 
-    @click.argument("profile_or_host", required=False, metavar="[PROFILE|HOST]")
+
+def _words(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What may stand there instead of a profile or host: the words of a verb that has some."""
+    return [word for word in getattr(ctx.command, "words", ()) if word.startswith(incomplete)]
+
+
+def identity_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without the positional, for a verb that has others."""
+
     @click.option("-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.")
     @click.option("--host", metavar="URL", help="Workspace.")
     @click.option("--account-id", metavar="ID", help="Databricks account.")
     @wraps(function)
     def command(
-        *, profile: str | None, host: str | None, account_id: str | None, profile_or_host: str | None, **rest: Any
+        *,
+        profile: str | None,
+        host: str | None,
+        account_id: str | None,
+        profile_or_host: str | None = None,
+        **rest: Any,
     ) -> Any:
         ctx = click.get_current_context()
         before: Flags = ctx.meta["flags"]

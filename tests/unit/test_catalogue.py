@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import dbx_auth
-from dbx_auth import catalogue
+from dbx_auth import catalogue, models
 from dbx_auth.catalogue import Cost, Facts
 
 PATH = Path(dbx_auth.__file__).with_name("catalogue.toml")
@@ -20,7 +21,8 @@ TEXT = PATH.read_text("utf-8")
 DOCUMENT = tomllib.loads(TEXT)
 FAMILIES: list[dict[str, Any]] = DOCUMENT["family"]
 MODELS: list[dict[str, Any]] = DOCUMENT["model"]
-HEAD = TEXT[: TEXT.index("[[family]]\nname")]
+QUIRKS: dict[str, str] = DOCUMENT["quirks"]
+SOURCES = set(re.findall(r"^#   (\S+)  ", TEXT.partition("# Sources:")[2].partition("[quirks]")[0], re.MULTILINE))
 
 # design.md 9, written out: id, family, reasoning, what it must be able to see, context (None: design.md does not say).
 DEFAULTS = [
@@ -42,7 +44,7 @@ DEFAULTS = [
     ("gemini-2-5-flash", "gemini-2.5", True, ["text"], None),
 ]
 
-# Tokens, from ecosystem.md 4.2 and, where that has only the vendor's number, Databricks' own page.
+# Tokens, from ecosystem.md 4.2, and where that has only the vendor's number, what Databricks' page or its gateway says.
 LIMITS = [
     ("claude-sonnet-4-5", 200_000, 64_000),
     ("claude-haiku-4-5", 200_000, 64_000),
@@ -56,7 +58,10 @@ LIMITS = [
     ("gpt-6-astra", 1_050_000, 128_000),
     ("gemini-3-pro", 1_000_000, 65_536),
     ("gemini-2-5-flash", 1_048_576, 65_536),
-    ("gpt-oss-20b", 131_072, 32_768),
+    ("gpt-oss-20b", 131_072, 25_000),
+    ("gemma-3-12b", 128_000, 8_192),
+    ("qwen3-next-80b-a3b-instruct", 256_000, 10_000),
+    ("qwen35-122b-a10b", 256_000, 25_000),
     ("meta-llama-3-3-70b-instruct", 128_000, 8_192),
     ("glm-5-3", 200_000, 25_000),
     ("kimi-k2-7-code", 262_000, None),
@@ -177,17 +182,13 @@ def test_a_family_is_seen_at_the_start_of_a_name_or_of_a_part_of_it(id: str, fam
         ("llama-4-maverick", ("chat",), "no-stream-options"),
         ("qwen35-122b-a10b", ("chat",), "no-stream-options"),
         ("inkling", (), "no-finish-reason"),
+        ("inkling", (), "capped-output"),
     ],
 )
 def test_a_model_names_the_apis_it_speaks_and_what_it_refuses(id: str, apis: tuple[str, ...], quirk: str) -> None:
     known = catalogue.facts(id)
     assert known.apis == apis
     assert quirk in known.quirks
-
-
-def test_only_the_families_that_refuse_stream_options_say_so() -> None:
-    refusing = {row["name"] for row in FAMILIES if "no-stream-options" in row.get("quirks", ())}
-    assert refusing == {"llama", "qwen", "gemma", "gpt-oss"}
 
 
 def test_a_model_has_its_familys_quirks_and_its_own() -> None:
@@ -205,7 +206,7 @@ def test_of_a_model_nobody_knows_nothing_is_claimed() -> None:
     + ["DATABRICKS-Claude-Opus-5"],
 )
 def test_every_spelling_of_an_id_is_the_same_model(id: str) -> None:
-    assert catalogue.bare(id) == "claude-opus-5"
+    assert catalogue.bare(id) == catalogue.same(id) == "claude-opus-5"
     assert catalogue.facts(id) == catalogue.facts("claude-opus-5")
 
 
@@ -276,13 +277,13 @@ def test_every_row_keeps_to_the_vocabulary(row: dict[str, Any]) -> None:
     assert all(isinstance(row.get(name, False), bool) for name in ("tools", "reasoning", "default"))
     assert all(type(row.get(name, 1)) is int and row.get(name, 1) > 0 for name in ("context", "output"))
     for quirk in row.get("quirks", ()):
-        assert re.search(rf"^#   {quirk} ", HEAD, re.MULTILINE), f"{quirk} is not explained at the head of the file"
-        assert not quirk.endswith("-only")
+        assert quirk in QUIRKS, f"{quirk} is not explained at the head of the file"
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_says_where_its_facts_come_from_and_how_old_they_are(row: dict[str, Any]) -> None:
-    assert row["source"]
+    for source in row["source"].split("; "):
+        assert source.split(" ")[0] in SOURCES or re.match(r"[\w./-]+#\d+$", source) or source == "nothing is known"
     assert re.fullmatch(r"20\d\d-\d\d(-\d\d)?", row["date"])
 
 
@@ -310,9 +311,53 @@ def test_the_last_family_takes_whatever_is_left() -> None:
 
 
 def test_every_quirk_that_is_explained_is_used() -> None:
-    section = HEAD[HEAD.index("# Quirks:") : HEAD.index("messages-only, responses-only")]
-    explained = set(re.findall(r"^#   ([a-z-]+) ", section, re.MULTILINE))
-    assert explained == {quirk for row in (*FAMILIES, *MODELS) for quirk in row.get("quirks", ())}
+    assert set(QUIRKS) == {quirk for row in (*FAMILIES, *MODELS) for quirk in row.get("quirks", ())}
+    assert list(QUIRKS) == sorted(QUIRKS)
+    assert set(catalogue.quirks()) == {*QUIRKS, "responses-only", "messages-only"}
+
+
+NOT_GPT = {name for name in NAMES if not name.startswith("gpt-") or name == "gpt-oss"} - {"embedding", "gemini-image"}
+OPEN = {"llama", "qwen", "gemma", "gpt-oss"}
+WHO = {
+    "no-openai-extras": NOT_GPT,
+    "no-parallel-tool-calls": NOT_GPT,
+    "no-max-completion-tokens": NOT_GPT,
+    "no-user-name": NOT_GPT,
+    "no-cache-control": set(NAMES) - {"embedding", "gemini-image"} - {n for n in NAMES if n.startswith("claude")},
+    "single-tool-calls": OPEN,
+    "no-stream-options": OPEN,
+    "capped-output": {*OPEN, "glm", "inkling"},
+    "no-function-call-id": {"gemini-3", "gemini-2.5"},
+    "thought-signature": {"gemini-3", "gemini-2.5"},
+    "no-empty-text": {n for n in NAMES if n.startswith("claude")},
+}
+
+
+@pytest.mark.parametrize("quirk", WHO)
+def test_a_quirk_is_that_of_the_families_in_which_it_was_seen(quirk: str) -> None:
+    assert {row["name"] for row in FAMILIES if quirk in row.get("quirks", ())} == WHO[quirk]
+
+
+def test_where_output_is_capped_the_cap_is_known() -> None:
+    capped = [known for known in catalogue.everything().values() if "capped-output" in known.quirks]
+    assert capped and all(known.output for known in capped)
+
+
+def test_a_fact_of_a_models_own_row_is_told_from_one_of_its_family() -> None:
+    opus, unknown = catalogue.facts("claude-opus-4-7"), catalogue.facts("claude-opus-99")
+    assert [opus.origin(fact) for fact in ("context", "quirks", "tools", "apis")] == [
+        "catalogue",
+        "catalogue",
+        "family default",
+        "family default",
+    ]
+    assert {unknown.origin(fact) for fact in Facts._fields} == {"family default"}
+
+
+def test_the_stamp_is_that_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert catalogue.stamp() == f"{PATH.stat().st_size} {PATH.stat().st_mtime_ns}"
+    monkeypatch.setattr(catalogue, "__file__", "/in/a.zip/dbx_auth/catalogue.py")
+    assert catalogue.stamp() == ""
 
 
 def test_importing_reads_no_file_and_loads_nothing_heavy() -> None:
@@ -322,3 +367,18 @@ def test_importing_reads_no_file_and_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0"]
+
+
+# ---- what a workspace serves that it does not know -----------------------------------------------------------------
+
+
+def test_what_the_catalogue_does_not_know_is_printed_as_a_row_to_complete() -> None:
+    page = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "missing.py"))
+    served = models.parse(
+        [{"name": name} for name in ("databricks-gpt-5", "databricks-gpt-99", "system.ai.new", "team")]
+    )
+    listing = models.Listing("https://one.cloud.databricks.com", "workspace", 0.0, tuple(served))
+    unknown = page["missing"](listing)
+    assert [model.id for model in unknown] == ["databricks-gpt-99", "system.ai.new"]
+    rows = tomllib.loads("\n".join(page["row"](model, "2026-11-22") for model in unknown))["model"]
+    assert rows == [{"id": id, "source": "live", "date": "2026-11-22"} for id in ("gpt-99", "new")]

@@ -511,7 +511,7 @@ def test_models_as_json_have_the_shape_of_the_design(modeller: Machine, sandbox:
     for model in found["models"]:
         assert list(model) == [
             "id", "name", "family", "task", "ready", "apis", "tools", "reasoning", "input", "context", "output",
-            "cost", "facts_from", "quirks",
+            "cost", "facts_from", "quirks", "origins",
         ]  # fmt: skip
         assert set(model["apis"]) <= {"chat", "responses", "messages", "generateContent", "embeddings"}
         assert model["ready"] is True and model["tools"] is True
@@ -561,7 +561,8 @@ def test_a_context_size_is_short_and_never_nothing(tokens: int | None, words: st
 
 def test_no_escape_of_a_workspace_gets_into_the_list(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     model = {"name": "evil\x1b[2J\u202e[red]x", "task": "llm/v1/chat"}
-    far = FarSide({ENDPOINTS: (200, {"endpoints": [model]}), ENDPOINTS + ":foundation-models": (404, "")})
+    others = (f"{ENDPOINTS}:foundation-models", "/api/ai-gateway/v2/endpoints", "/api/2.1/unity-catalog/model-services")
+    far = FarSide({ENDPOINTS: (200, {"endpoints": [model]}), **dict.fromkeys(others, (404, ""))})
     machine.env.update(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="dapi")
     from dbx_auth import models as lists
 

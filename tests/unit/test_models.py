@@ -6,15 +6,15 @@ import hashlib
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dbx_auth import models
+from dbx_auth import catalogue, endpoints as lists, models
 from dbx_auth.catalogue import APIS, Cost
 from dbx_auth.errors import AuthError, ConfigError, LoginRequired, Refused, Temporary
 from dbx_auth.models import Listing, Model
@@ -24,6 +24,8 @@ HOST = "https://one.cloud.databricks.com"
 HEADERS = {"Authorization": "Bearer dapi-secret"}
 LIST = "/api/2.0/serving-endpoints"
 FOUNDATION = "/api/2.0/serving-endpoints:foundation-models"
+GATEWAY = "/api/ai-gateway/v2/endpoints"
+UNITY = "/api/2.1/unity-catalog/model-services"
 
 # ecosystem.md 4.5, as it stands there
 SONNET: dict[str, Any] = {
@@ -83,18 +85,26 @@ def test_an_endpoint_becomes_a_model_with_every_field_of_the_json_shape() -> Non
         "output": 64_000,
         "cost": None,
         "facts_from": "workspace",
-        "quirks": [
-            "content-parts",
-            "no-eager-input-streaming",
-            "no-empty-text",
-            "no-openai-extras",
-            "no-reasoning-effort",
-        ],
+        "quirks": list(catalogue.facts("claude-sonnet-4-5").quirks),
+        "origins": {
+            "id": "serving-endpoints",
+            "name": "serving-endpoints",
+            "task": "serving-endpoints",
+            "ready": "serving-endpoints",
+            "apis": "serving-endpoints",
+            "family": "catalogue",
+            "context": "catalogue",
+            "output": "catalogue",
+            "tools": "family default",
+            "reasoning": "family default",
+            "input": "family default",
+            "quirks": "family default",
+        },
     }
 
 
 def test_a_cost_that_is_known_is_an_object_in_json() -> None:
-    model = replace(only(SONNET), cost=Cost(3.0, 15.0))
+    model = only(SONNET)._replace(cost=Cost(3.0, 15.0))
     assert model.as_json()["cost"] == {"input": 3.0, "output": 15.0, "cache_read": None}
 
 
@@ -311,7 +321,7 @@ MODEL = st.fixed_dictionaries(
         "name": sometimes(st.sampled_from(["system.ai.qwen9", "gpt-5"])),
         "display_name": sometimes(st.text()),
         "description": sometimes(st.from_regex(r"context window of [0-9.,]{1,12}[KM]?")),
-        "api_types": sometimes(st.lists(sometimes(st.sampled_from(list(models.API_TYPES))))),
+        "api_types": sometimes(st.lists(sometimes(st.sampled_from(list(lists.API_TYPES))))),
     },
 )
 ENTITY = st.fixed_dictionaries(
@@ -370,14 +380,16 @@ class Workspace:
     """A workspace that answers what it is told to, and remembers what it was asked."""
 
     def __init__(self, **answers: object) -> None:
-        self.answers: dict[str, object] = {LIST: {"endpoints": [SONNET]}, FOUNDATION: {"endpoints": []}} | {
-            {"list": LIST, "foundation": FOUNDATION}[name]: answer for name, answer in answers.items()
-        }
+        paths = {"list": LIST, "foundation": FOUNDATION, "gateway": GATEWAY, "unity": UNITY}
+        usual = {LIST: {"endpoints": [SONNET]}, FOUNDATION: {"endpoints": []}, GATEWAY: 404, UNITY: 499}
+        self.answers: dict[str, object] = usual | {paths[name]: answer for name, answer in answers.items()}
         self.asked: list[tuple[str, str, dict[str, Any]]] = []
 
     def __call__(self, method: str, url: str, **how: Any) -> Response:
         self.asked.append((method, url, how))
-        answer = self.answers[url.removeprefix(HOST)]
+        answer = self.answers[url.removeprefix(HOST).partition("?")[0]]
+        if callable(answer):
+            answer = answer(url)
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, int):
@@ -405,7 +417,7 @@ def clock() -> Clock:
 @pytest.fixture
 def world(tmp_path: Path, clock: Clock) -> Callable[[Workspace], World]:
     def make(workspace: Workspace) -> World:
-        env = {"DBX_AUTH_CACHE_DIR": str(tmp_path / "cache")}
+        env = {"DBX_AUTH_CACHE_DIR": str(tmp_path / "cache"), "DBX_AUTH_CONFIG_DIR": str(tmp_path / "config")}
         return World(env=env, home=str(tmp_path), now=clock, http=workspace)
 
     return make
@@ -414,11 +426,29 @@ def world(tmp_path: Path, clock: Clock) -> Callable[[Workspace], World]:
 Make = Callable[[Workspace], World]
 
 
-def test_both_lists_are_asked_for_with_the_headers_and_within_limits(world: Make) -> None:
+def test_the_four_lists_are_asked_for_with_the_headers_and_within_limits(world: Make) -> None:
     workspace = Workspace()
     assert [model.id for model in fetch(HOST, HEADERS, world(workspace))] == [SONNET["name"]]
-    how = {"headers": HEADERS, "budget": 10.0, "limit": 12 * MEBIBYTE}
-    assert workspace.asked == [("GET", HOST + LIST, how), ("GET", HOST + FOUNDATION, how)]
+    assert sorted(url.removeprefix(HOST) for _, url, _ in workspace.asked) == [
+        f"{LIST}",
+        f"{FOUNDATION}",
+        f"{UNITY}?parent=schemas/system.ai&page_size=100",
+        f"{GATEWAY}?page_size=100",
+    ]
+    for method, _, how in workspace.asked:
+        assert (method, how["headers"], how["limit"]) == ("GET", HEADERS, 12 * MEBIBYTE)
+        assert 0 < how["budget"] <= 5
+
+
+def test_the_lists_are_asked_for_at_the_same_time(world: Make) -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    class Slow(Workspace):
+        def __call__(self, method: str, url: str, **how: Any) -> Response:
+            together.wait()  # nobody gets past it alone
+            return super().__call__(method, url, **how)
+
+    assert fetch(HOST, HEADERS, world(Slow()))
 
 
 def test_the_second_list_says_which_apis_a_model_speaks(world: Make) -> None:
@@ -428,21 +458,20 @@ def test_the_second_list_says_which_apis_a_model_speaks(world: Make) -> None:
     assert (model.apis, model.facts_from) == (("responses",), "workspace")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [404, 403, 401, 429, 500, 302, b"<html>login</html>", b"", b"[]", Temporary("slow", hint="h")]
-    + [Refused("too large", hint="h"), ConfigError("proxy", hint="h")],
-    ids=str,
-)
-def test_a_second_list_that_does_not_answer_costs_nothing_but_a_note(
+NO_LIST = [404, 403, 401, 429, 499, 500, 302, b"<html>login</html>", b"", b"[]", Temporary("slow", hint="h")]
+NO_LIST += [Refused("too large", hint="h"), ConfigError("proxy", hint="h")]
+
+
+@pytest.mark.parametrize("answer", NO_LIST, ids=str)
+def test_the_other_lists_may_fail_and_that_costs_nothing_but_a_note(
     world: Make, answer: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     notes: list[str] = []
     plain = {"endpoints": [endpoint()]}
-    quiet = world(Workspace(list=plain, foundation=answer))._replace(note=notes.append)
-    (model,) = fetch(HOST, HEADERS, quiet)
+    workspace = Workspace(list=plain, foundation=answer, gateway=answer, unity=answer)
+    (model,) = fetch(HOST, HEADERS, world(workspace)._replace(note=notes.append))
     assert (model.apis, model.facts_from) == (("chat", "responses"), "catalogue")
-    assert len(notes) == 1
+    assert sorted(note.partition(":")[0] for note in notes) == ["ai-gateway", "foundation-models", "unity-catalog"]
     assert capsys.readouterr() == ("", "")
 
 
@@ -466,7 +495,6 @@ def test_a_refused_list_says_what_to_do(world: Make, status: int, kind: type[Aut
     assert type(caught.value) is kind
     assert str(caught.value) == f"{HOST} did not list its models: {status}"
     assert hint in caught.value.hint
-    assert len(workspace.asked) == 1
 
 
 @pytest.mark.parametrize("body", [b"<html>login</html>", b"", b"[1]", b"\xff"])
@@ -500,19 +528,19 @@ def test_a_list_is_fetched_once_in_five_minutes(world: Make, clock: Clock) -> No
     clock.now += 299.9
     kept = listing(here)
     assert kept == fresh._replace(source="cache")
-    assert len(workspace.asked) == 2
+    assert len(workspace.asked) == 4
     clock.now += 0.1
     assert listing(here).source == "workspace"
-    assert len(workspace.asked) == 4
+    assert len(workspace.asked) == 8
 
 
 def test_the_time_of_a_list_is_when_the_answer_came(world: Make, clock: Clock) -> None:
     class Slow(Workspace):
         def __call__(self, method: str, url: str, **how: Any) -> Response:
-            clock.now += 4
+            clock.now = 1_000_004.0
             return super().__call__(method, url, **how)
 
-    assert listing(world(Slow())).fetched_at == 1_000_008.0
+    assert listing(world(Slow())).fetched_at == 1_000_004.0
 
 
 def test_refresh_asks_the_workspace_and_keeps_the_answer(world: Make) -> None:
@@ -570,14 +598,36 @@ def test_the_cache_holds_no_secret_and_nothing_of_an_endpoint_that_is_not_shown(
     kept = cache_file(tmp_path).read_text()
     assert "sk-1" not in kept
     assert "dapi" not in kept
-    assert json.loads(kept).keys() == {"host", "fetched_at", "rows"}
+    assert json.loads(kept).keys() == {"host", "fetched_at", "catalogue", "models"}
 
 
-ROW = {"id": "a", "task": "", "ready": True, "name": "", "serves": "", "context": 0, "apis": ["chat"]}
+KEPT: dict[str, Any] = {
+    "id": "a",
+    "name": "a",
+    "family": "other",
+    "task": "",
+    "ready": True,
+    "apis": ["chat"],
+    "tools": None,
+    "reasoning": True,
+    "input": ["text"],
+    "context": 8_000,
+    "output": None,
+    "cost": [1.0, 2, None],
+    "facts_from": "catalogue",
+    "quirks": [],
+    "origins": {"id": "serving-endpoints"},
+    "default": True,
+}
 
 
-def kept(**changes: object) -> bytes:
-    return json.dumps({"host": HOST, "fetched_at": 1_000_000.0, "rows": [ROW]} | changes).encode()
+def row(**changes: object) -> list[object]:
+    return list((KEPT | changes).values())
+
+
+def kept(*rows: object, **changes: object) -> bytes:
+    usual = {"host": HOST, "fetched_at": 1_000_000.0, "catalogue": catalogue.stamp(), "models": list(rows) or [row()]}
+    return json.dumps(usual | changes).encode()
 
 
 def test_what_the_cache_tests_write_is_what_we_write(world: Make, tmp_path: Path) -> None:
@@ -606,19 +656,32 @@ def test_what_the_cache_tests_write_is_what_we_write(world: Make, tmp_path: Path
         kept(fetched_at=float("inf")),
         kept(fetched_at=10**400),
         kept(fetched_at=1_000_001),
-        kept(rows=None),
-        kept(rows=7),
-        kept(rows=["x"]),
-        kept(rows=[None]),
-        kept(rows=[{}]),
-        kept(rows=[{**ROW, "id": 7}]),
-        kept(rows=[{**ROW, "ready": "yes"}]),
-        kept(rows=[{**ROW, "context": "200K"}]),
-        kept(rows=[{**ROW, "context": True}]),
-        kept(rows=[{**ROW, "apis": None}]),
-        kept(rows=[{**ROW, "apis": ["telepathy"]}]),
-        kept(rows=[{**ROW, "apis": [[]]}]),
-        kept(rows=[{**ROW, "unknown": 1}]),
+        kept(catalogue="of another edition"),
+        kept(catalogue=None),
+        kept(models=None),
+        kept(models=7),
+        kept("x"),
+        kept(None),
+        kept({}),
+        kept([]),
+        kept(row()[:-1]),
+        kept([*row(), 1]),
+        kept(row(id=7)),
+        kept(row(ready="yes")),
+        kept(row(tools="yes")),
+        kept(row(context="200K")),
+        kept(row(context=True)),
+        kept(row(cost=["1", "2", "3"])),
+        kept(row(cost=7)),
+        kept(row(apis=None)),
+        kept(row(apis=["telepathy"])),
+        kept(row(apis=[[]])),
+        kept(row(apis="chat")),
+        kept(row(quirks=[7])),
+        kept(row(origins=None)),
+        kept(row(origins=["id"])),
+        kept(row(origins={"id": 7})),
+        kept(row(default=None)),
     ],
 )
 def test_a_cache_that_is_not_ours_or_damaged_is_a_miss_and_is_replaced(
@@ -632,14 +695,13 @@ def test_a_cache_that_is_not_ours_or_damaged_is_a_miss_and_is_replaced(
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    rows=sometimes(st.lists(st.fixed_dictionaries({name: sometimes(st.just(value)) for name, value in ROW.items()})))
-)
+@given(data=st.data())
 def test_whatever_the_cache_holds_is_a_miss_or_well_formed(
-    tmp_path_factory: pytest.TempPathFactory, rows: object
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
+    values = [data.draw(sometimes(st.just(value)), label=name) for name, value in KEPT.items()]
     path = tmp_path_factory.getbasetemp() / "row.json"
-    path.write_bytes(kept(rows=rows))
+    path.write_bytes(kept(values))
     found = models._recall(str(path), HOST, 1_000_000.0)
     assert found is None or found.source == "cache"
 
@@ -655,15 +717,16 @@ def test_a_cache_that_cannot_be_written_is_not_an_error_but_a_note(world: Make, 
     here = world(Workspace())._replace(note=notes.append)
     assert listing(here).source == "workspace"
     assert listing(here).source == "workspace"
-    assert notes
-    assert all(note.startswith("the list of models is not cached") for note in notes)
+    assert sum(note.startswith("the list of models is not cached") for note in notes) == 2
 
 
 # ---- what is shown -------------------------------------------------------------------------------------------------
 
 
-def test_offline_lists_the_catalogue_and_asks_nobody() -> None:
-    found = models.offline(HOST)
+def test_offline_lists_the_catalogue_and_asks_nobody(world: Make) -> None:
+    workspace = Workspace()
+    found = models.offline(HOST, world(workspace))
+    assert workspace.asked == []
     assert (found.host, found.source, found.fetched_at) == (HOST, "catalogue", None)
     for model in found.models:
         check(model)
@@ -679,7 +742,7 @@ def test_offline_lists_the_catalogue_and_asks_nobody() -> None:
 
 
 def model(**changes: Any) -> Model:
-    return replace(only(SONNET), **changes)
+    return only(SONNET)._replace(**changes)
 
 
 @pytest.mark.parametrize(
@@ -743,3 +806,288 @@ def test_filters_narrow_and_look_among_all(asked: dict[str, Any], ids: list[str]
 
 def test_no_models_are_no_problem() -> None:
     assert models.select([]) == []
+
+
+def test_filters_take_apis_tools_and_input() -> None:
+    all_of_them = [
+        model(id="a", apis=("chat",), input=("text",)),
+        model(id="b", apis=("responses",), tools=None),
+        model(id="c", apis=(), ready=False, default=False, input=("text", "image", "audio")),
+    ]
+
+    def ids(**asked: Any) -> str:
+        return "".join(each.id for each in models.select(all_of_them, **asked))
+
+    assert [ids(api="chat"), ids(tools=True), ids(input="image"), ids(input="audio")] == ["a", "ac", "bc", "c"]
+    assert ids(api="chat", input="image") == ""
+    assert ids(tools=True, api="responses") == ""
+
+
+# ---- one list of four ----------------------------------------------------------------------------------------------
+
+
+def gateway(name: str, *destinations: object, **more: object) -> dict[str, object]:
+    return {"name": name, "config": {"destinations": list(destinations)}} | more
+
+
+def service(name: str, *types: object, **more: object) -> dict[str, object]:
+    return {"name": f"model-services/{name}", "supported_api_types": list(types)} | more
+
+
+def test_databricks_x_and_system_ai_x_are_one_model_under_the_id_that_can_be_called() -> None:
+    (model,) = models.parse(
+        {"endpoints": [endpoint("databricks-gpt-5")]},
+        None,
+        {"endpoints": [gateway("databricks-gpt-5")]},
+        {"model_services": [service("system.ai.gpt-5", "openai/v1/responses")]},
+    )
+    assert (model.id, model.apis) == ("databricks-gpt-5", ("responses",))
+    assert (model.origins["id"], model.origins["apis"]) == ("serving-endpoints", "unity-catalog")
+
+
+def test_what_only_the_gateways_lists_have_is_listed_and_says_so() -> None:
+    alias = gateway("team-alias", {"name": "system.ai.claude-sonnet-4-5", "type": "PAY_PER_TOKEN_FOUNDATION_MODEL"})
+    found = models.parse(
+        {"endpoints": [SONNET]}, None, {"endpoints": [alias]}, {"model_services": [service("system.ai.glm-5-3")]}
+    )
+    assert [(each.id, each.family, each.origins["id"]) for each in found] == [
+        (SONNET["name"], "claude-sonnet", "serving-endpoints"),
+        ("team-alias", "claude-sonnet", "ai-gateway"),
+        ("system.ai.glm-5-3", "glm", "unity-catalog"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        {"config": {"routing": {"destinations": [{"pay_per_token_config": {"model": "models/system.ai.glm-5-3"}}]}}},
+        {"config": {"destinations": [{"name": "system.ai.glm-5-3"}]}},
+    ],
+)
+def test_where_the_gateway_sends_a_call_tells_the_family(route: dict[str, object]) -> None:
+    (model,) = models.parse({}, None, None, {"model_services": [service("team.models.bot", **route)]})
+    assert (model.id, model.family) == ("team.models.bot", "glm")
+
+
+@pytest.mark.parametrize("api_type", ["mlflow/v1/chat/completions", "openai/v1/chat/completions"])
+def test_both_spellings_of_an_api_type_are_known(api_type: str) -> None:
+    (model,) = models.parse({}, None, None, {"model_services": [service("system.ai.gpt-5", api_type)]})
+    assert model.apis == ("chat",)
+
+
+def test_the_list_of_foundation_models_knows_the_apis_best() -> None:
+    (model,) = models.parse(
+        [endpoint("databricks-gpt-5")],
+        [foundation("databricks-gpt-5", "openai/v1/responses")],
+        None,
+        {"model_services": [service("system.ai.gpt-5", "mlflow/v1/chat/completions")]},
+    )
+    assert (model.apis, model.origins["apis"]) == (("responses",), "foundation-models")
+
+
+def test_each_fact_that_is_known_has_an_origin_and_no_other() -> None:
+    lists = {"serving-endpoints", "foundation-models", "ai-gateway", "unity-catalog"}
+    origins = {*lists, "description", "catalogue", "family default", "id", "config.toml"}
+    for each in models.parse([SONNET, endpoint("team-bot"), endpoint("databricks-kimi-k9")], [SONNET]):
+        facts = each._asdict()
+        known = {name for name, value in facts.items() if value not in (None, (), "")}
+        silent = {"facts_from", "default", "origins", "ready"}
+        assert set(each.origins) - {"ready"} == known - silent
+        assert set(each.origins.values()) <= origins
+
+
+@pytest.mark.parametrize(
+    ("description", "origin"), [("context window of 64K tokens", "description"), (None, None), ("large", None)]
+)
+def test_a_context_that_only_words_tell_is_marked_as_such(description: object, origin: str | None) -> None:
+    assert only(endpoint("databricks-kimi-k9", description=description)).origins.get("context") == origin
+    assert only(endpoint("databricks-gpt-5", description=description)).origins["context"] == "catalogue"
+
+
+def test_an_endpoint_that_people_made_speaks_what_its_task_says_and_not_what_its_family_does() -> None:
+    model = only(endpoint("team-claude", entity={"external_model": {"name": "claude-sonnet-4-5"}}))
+    assert (model.apis, model.origins["apis"], model.family) == (("chat",), "serving-endpoints", "claude-sonnet")
+
+
+def test_a_name_made_from_the_id_says_so() -> None:
+    assert only(endpoint()).origins["name"] == "id"
+
+
+def pages(*said: dict[str, object]) -> Callable[[str], object]:
+    """An answer for each page; each names the next by its number."""
+
+    def answer(url: str) -> object:
+        number = int(url.partition("page_token=")[2] or 0)
+        more = {"next_page_token": str(number + 1)} if number + 1 < len(said) else {}
+        return {**said[number], **more}
+
+    return answer
+
+
+def test_lists_that_come_in_pages_are_read_to_the_end(world: Make) -> None:
+    workspace = Workspace(
+        gateway=pages({"endpoints": [gateway("a")]}, {}, {"endpoints": [gateway("b")]}),
+        unity=pages({"model_services": [service("system.ai.c")]}, {"model_services": [service("system.ai.d")]}),
+    )
+    assert [m.id for m in fetch(HOST, HEADERS, world(workspace))] == [
+        SONNET["name"],
+        "a",
+        "b",
+        "system.ai.c",
+        "system.ai.d",
+    ]
+
+
+@pytest.mark.parametrize("token", ["same", 7, None, {}])
+def test_pages_that_lead_nowhere_end(world: Make, token: object) -> None:
+    workspace = Workspace(gateway={"endpoints": [gateway("a")], "next_page_token": token})
+    assert [model.id for model in fetch(HOST, HEADERS, world(workspace))] == [SONNET["name"], "a"]
+    assert sum(GATEWAY in url for _, url, _ in workspace.asked) == (2 if token == "same" else 1)
+
+
+def test_pages_without_end_are_given_up(world: Make) -> None:
+    workspace = Workspace()
+    workspace.answers[GATEWAY] = lambda url: {"next_page_token": f"{len(workspace.asked)}"}
+    fetch(HOST, HEADERS, world(workspace))
+    assert sum(GATEWAY in url for _, url, _ in workspace.asked) == 100
+
+
+def test_what_came_before_a_page_that_failed_is_used(world: Make) -> None:
+    def answer(url: str) -> object:
+        return 499 if "page_token" in url else {"endpoints": [gateway("a")], "next_page_token": "t/1&x"}
+
+    workspace = Workspace(gateway=answer)
+    assert [model.id for model in fetch(HOST, HEADERS, world(workspace))] == [SONNET["name"], "a"]
+    assert any(url.endswith("page_size=100&page_token=t%2F1%26x") for _, url, _ in workspace.asked)
+
+
+@pytest.mark.parametrize("status", [403, 404, 400, 302])
+def test_where_the_first_list_is_refused_for_good_the_others_count_and_a_warning_says_so(
+    world: Make, status: int
+) -> None:
+    warnings: list[str] = []
+    workspace = Workspace(list=status, unity={"model_services": [service("system.ai.gpt-5", "openai/v1/responses")]})
+    (model,) = fetch(HOST, HEADERS, world(workspace)._replace(warn=warnings.append))
+    assert (model.id, model.apis) == ("system.ai.gpt-5", ("responses",))
+    assert warnings == [f"{HOST} did not list its models: {status}; these are what its other lists have"]
+
+
+@pytest.mark.parametrize(
+    "answer", [401, 429, 500, Temporary("slow", hint="h"), ConfigError("proxy", hint="h")], ids=str
+)
+def test_where_a_login_or_another_try_may_help_the_others_do_not_count(world: Make, answer: object) -> None:
+    workspace = Workspace(list=answer, unity={"model_services": [service("system.ai.gpt-5")]})
+    with pytest.raises(AuthError):
+        fetch(HOST, HEADERS, world(workspace))
+
+
+def test_the_lists_together_take_no_longer_than_five_seconds(world: Make, clock: Clock) -> None:
+    """Time passes only where a page is asked for, two seconds each; the third has what is left, and no fourth comes."""
+    passed = [0.0]
+
+    def slow(url: str) -> object:
+        passed[0] += 2
+        return {"endpoints": [], "next_page_token": str(passed[0])}
+
+    workspace = Workspace(gateway=slow)
+    fetch(HOST, HEADERS, world(workspace)._replace(monotonic=lambda: passed[0]))
+    budgets = [how["budget"] for _, url, how in workspace.asked if GATEWAY in url]
+    assert len(budgets) <= 3
+    assert all(budget <= 5 for budget in budgets)
+
+
+def test_a_mistake_of_ours_in_a_list_is_not_taken_for_the_servers(world: Make) -> None:
+    def broken(url: str) -> object:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fetch(HOST, HEADERS, world(Workspace(unity=broken)))
+
+
+# ---- what a person says about models -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def configured(tmp_path: Path, world: Make) -> Callable[[str], World]:
+    def make(text: str) -> World:
+        (tmp_path / "config").mkdir(exist_ok=True)
+        (tmp_path / "config" / "config.toml").write_text(text)
+        return world(Workspace())
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["databricks-claude-sonnet-4-5", "system.ai.claude-sonnet-4-5"])
+def test_a_fact_of_config_toml_wins_and_says_so(configured: Callable[[str], World], name: str) -> None:
+    said = f'[models."{name}"]\ncontext = 1000\ntools = false\napis = ["messages"]\ncost.input = 3.0\n'
+    here = configured(said)
+    for found in (listing(here), listing(here), models.offline(HOST, here)):
+        (model,) = (each for each in found.models if each.id == SONNET["name"])
+        assert (model.context, model.tools, model.apis, model.cost) == (1000, False, ("messages",), Cost(3.0))
+        assert "messages-only" in model.quirks
+        assert {model.origins[fact] for fact in ("context", "tools", "apis", "cost")} == {"config.toml"}
+        assert model.origins["output"] == "catalogue"
+
+
+def test_a_model_that_only_config_toml_has_is_added(configured: Callable[[str], World]) -> None:
+    found = listing(configured('[models."my-endpoint"]\nfamily = "llama"\napis = ["chat"]\ntools = true\n'))
+    assert [model.id for model in found.models] == [SONNET["name"], "my-endpoint"]
+    assert found.models[1].origins["id"] == "config.toml"
+    assert [model.id for model in models.select(found.models)] == [SONNET["name"], "my-endpoint"]
+
+
+def test_a_fact_of_config_toml_that_cannot_be_is_an_error_with_its_place(configured: Callable[[str], World]) -> None:
+    with pytest.raises(ConfigError, match="line 2"):
+        listing(configured('[models."my-endpoint"]\ncontext = "large"\n'))
+
+
+def test_the_cache_holds_what_the_workspace_said_and_not_what_a_person_did(
+    configured: Callable[[str], World], tmp_path: Path
+) -> None:
+    listing(configured('[models."my-endpoint"]\nfamily = "llama"\n'))
+    assert "my-endpoint" not in cache_file(tmp_path).read_text()
+
+
+# ---- finding one ---------------------------------------------------------------------------------------------------
+
+
+FOUND = Listing(HOST, "workspace", 0.0, tuple(map(only, [SONNET, endpoint("databricks-gpt-5"), endpoint("team-gpt")])))
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("databricks-gpt-5", "databricks-gpt-5"),
+        ("gpt-5", "databricks-gpt-5"),
+        ("system.ai.gpt-5", "databricks-gpt-5"),
+        ("GPT-5", "databricks-gpt-5"),
+        ("team-gpt", "team-gpt"),
+    ],
+)
+def test_a_model_is_found_under_every_spelling_of_its_id(name: str, id: str) -> None:
+    assert models.find(FOUND, name).id == id
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("claude-sonet-4-5", ["databricks-claude-sonnet-4-5"]),
+        ("databricks-gpt5", ["databricks-gpt-5"]),
+        ("sonnet", ["databricks-claude-sonnet-4-5"]),
+        ("team-gtp", ["team-gpt"]),
+        ("TEAM-GPT", ["team-gpt"]),
+        ("xyzzy", []),
+        ("", []),
+    ],
+)
+def test_a_name_mistyped_lists_the_nearest(name: str, near: list[str]) -> None:
+    with pytest.raises(Refused, match="has no model") as caught:
+        models.find(FOUND, name)
+    assert str(caught.value).partition("nearest: ")[2] == ", ".join(near)
+    assert caught.value.hint == (f"dbx-auth models show {near[0]}" if near else "dbx-auth models --all")
+
+
+def test_a_name_is_not_somebody_elses_because_it_is_spelled_like_ours() -> None:
+    """`system.ai.team-gpt` would be a model of Databricks'; the endpoint `team-gpt` is not."""
+    with pytest.raises(Refused):
+        models.find(FOUND, "system.ai.team-gpt")

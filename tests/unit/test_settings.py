@@ -63,7 +63,7 @@ def test_no_setting_is_forgotten_here() -> None:
 
 def test_the_facts_of_a_model_are_those_of_the_catalogue() -> None:
     assert {name.partition(".")[0] for name in settings.TABLES["models"]} >= {"family", "apis", "tools", "reasoning"}
-    known = {*catalogue.Facts.__dataclass_fields__, *(f"cost.{name}" for name in catalogue.Cost._fields)}
+    known = {*catalogue.Facts._fields, *(f"cost.{name}" for name in catalogue.Cost._fields)}
     assert settings.TABLES["models"].keys() - {"name"} <= known
     assert settings.TABLES["models"]["apis"].wanted.endswith(", ".join(catalogue.APIS))
 
