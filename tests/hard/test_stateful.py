@@ -628,12 +628,31 @@ PROTECTIONS: dict[str, tuple[object, str, object]] = {
     "a damaged file is left alone": (store.JsonFile, "read", careless_read),
     "unknown keys are kept": (store.JsonFile, "write", forgetful_write),
     "both names of a login are renewed": (store.CliSlot, "write", write_of_one_name),
-    "who has logged out is not written back": (store.OwnSlot, "write", write_come_what_may),
     "a refused refresh token is remembered": (journal.Journal, "is_dead", lambda self, refresh: False),
     "what could not be written is kept aside": (journal.Journal, "rescued", lambda self, stored: None),
     "what is refused is looked at again": (Keeper, "_winner", lambda self, slot, stored: None),
     "a secret is told as a hash": (journal, "fingerprint", str),
 }
+
+
+def leave_while_the_answer_is_on_its_way() -> None:
+    logins = Logins()
+    try:
+        with mock.patch(f"{__name__}.event"):  # is for hypothesis, which is not there
+            logins.begin(strict=True)
+            logins.the_network_is_bad(weather=["left"])
+            logins.token(host=OURS, options=["--force-refresh"])
+            assert logins.family[OURS] is None
+            logins.who_has_logged_out_stays_out()
+    finally:
+        logins.teardown()
+
+
+def test_who_has_logged_out_is_not_written_back() -> None:
+    """Chance takes minutes to come by here, so the way is shown."""
+    leave_while_the_answer_is_on_its_way()
+    with mock.patch.object(store.OwnSlot, "write", write_come_what_may), pytest.raises(AssertionError):
+        leave_while_the_answer_is_on_its_way()
 
 
 @pytest.mark.parametrize("protection", PROTECTIONS)
