@@ -3,8 +3,9 @@
 # make test-hard   storms, crashes, full disks, hostile servers, and mutants of what keeps logins safe; takes minutes
 # make pictures    docs/*.svg of what status and models look like, and docs/login.png where Chromium is
 # make tables      the tables of docs/*.md, from the code
+# make catalogue   what a workspace serves (yours, or the sandbox) that dbx_auth/catalogue.toml does not know
 # make completions completions/, from the commands
-# make bench       what a cached token costs, beside Python itself
+# make bench       what a cached token costs beside Python itself, a list of 5,000 models, and each fix of a large request
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 NODE := tests/oidc_provider tests/js_sdk
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-hard lint pictures tables completions bench clean
+.PHONY: demo test test-hard lint pictures tables catalogue completions bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo.py
@@ -26,6 +27,7 @@ test: lint $(NODE:%=%/node_modules/.package-lock.json)
 test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
 	$(BIN)/python tests/mutants
 	$(BIN)/pytest -n 2 --dist loadfile tests/hard
+	DBX_AUTH_TEST_EXAMPLES=2000 $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -39,11 +41,16 @@ tables: $(VENV)/.dev
 	$(BIN)/python docs/tables.py
 	PYTHONPATH=tests $(BIN)/python -m agreement.page > docs/agreement.md
 
+catalogue: $(VENV)/.demo
+	@$(BIN)/python docs/missing.py
+
 completions: $(VENV)/.dev
 	for shell in bash zsh fish; do $(BIN)/dbx-auth completion $$shell > completions/dbx-auth.$$shell; done
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/token.py
+	$(BIN)/python -P benchmarks/models.py
+	$(BIN)/python -P benchmarks/fixes.py
 
 clean:
 	rm -rf $(VENV) $(NODE:%=%/node_modules) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,6 +21,7 @@ _HOMES = {
     "Refused": "errors",
     "Temporary": "errors",
     "Token": "tokens",
+    "Transport": "transport",
     "token_provider": "credentials",
 }
 
@@ -34,6 +35,7 @@ __all__ = [
     "Refused",
     "Temporary",
     "Token",
+    "Transport",
     "token_provider",
 ]
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from .errors import AuthError, ConfigError, LoginRequired, NotConfigured, Refused, Temporary
     from .httpx_auth import Auth
     from .tokens import Token
+    from .transport import Transport
 
 
 def __getattr__(name: str) -> object:

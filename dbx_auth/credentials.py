@@ -37,7 +37,7 @@ class Credentials:
     ) -> None:
         self._flags = profiles.Flags(profile or "", host or "")
         self._min_ttl = min_ttl
-        self._world = world or World.system()
+        self.world = world or World.system()
         self._lock = threading.Lock()
         self._held: Token | None = None
         _all.add(self)
@@ -45,7 +45,7 @@ class Credentials:
     @property
     def host(self) -> str:
         """The workspace, as `https://name`; asks nobody. Raises ConfigError when no setting says which."""
-        host = self._held.host if self._held else profiles.load(self._world, self._flags).host
+        host = self._held.host if self._held else profiles.load(self.world, self._flags).host
         if not host:
             raise ConfigError("no setting says which host", hint="export DATABRICKS_HOST=https://<your workspace>")
         return host
@@ -58,11 +58,11 @@ class Credentials:
         """
         with self._lock:
             held = self._held
-            if held and held.value != rejected and held.life(self._world.now()) >= max(self._min_ttl, FLOOR):
+            if held and held.value != rejected and held.life(self.world.now()) >= max(self._min_ttl, FLOOR):
                 return held  # spares the files; a token that another process renewed meanwhile does not end this one
             resolve.load()
             demand = Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
-            self._held = resolve.token(profiles.load(self._world, self._flags), self._world, demand)
+            self._held = resolve.token(profiles.load(self.world, self._flags), self.world, demand)
             return self._held
 
     def headers(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import __version__
 from .errors import AuthError, ConfigError, InDoubt, Refused, Unreachable
@@ -29,6 +29,9 @@ MEBIBYTE = 1 << 20
 
 LATE = 1.0
 """Seconds that a process which was stopped has for reading what came while it was."""
+
+
+Client = TypeVar("Client")
 
 
 class Response(NamedTuple):
@@ -153,18 +156,13 @@ class Http:
 
         plain = url.startswith("http://")  # hosts.canonical lets that through for loopback only
         deadline, late = time.monotonic() + budget, 0.0
-        try:
-            client = httpx.Client(
-                timeout=httpx.Timeout(budget, connect=min(budget, 5.0)),
-                trust_env=not plain,
-                verify=_tls(self._env, plain),
-                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "application/json"},
-            )
-        except (ValueError, ImportError, httpx.InvalidURL) as error:
-            raise ConfigError(
-                "the proxy settings of the environment cannot be used (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)",
-                hint="set them to a URL such as http://proxy.example:8080, or unset them",
-            ) from error
+        client = open_client(
+            httpx.Client,
+            self._env,
+            plain,
+            timeout=httpx.Timeout(budget, connect=min(budget, 5.0)),
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "application/json"},
+        )
         with client:
             try:
                 with client.stream(method, url, headers=dict(headers), data=form, content=content) as answer:
@@ -222,6 +220,22 @@ def _proxy_passwords(env: Mapping[str, str]) -> list[str]:
     addresses = [value for name, value in env.items() if name.lower().endswith("_proxy") and "@" in value]
     logins = [address.rpartition("@")[0].rpartition("/")[2] for address in addresses]
     return [login.partition(":")[2] for login in logins]
+
+
+def open_client(kind: Callable[..., Client], env: Mapping[str, str], plain: bool, **how: Any) -> Client:
+    """A client of httpx that goes out as all our requests do, by this machine's proxies and with its certificates.
+
+    `plain` is for loopback, where there are neither. Raises ConfigError when a proxy or CA setting is unusable.
+    """
+    import httpx
+
+    try:
+        return kind(trust_env=not plain, verify=_tls(env, plain), **how)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise ConfigError(
+            "the proxy settings of the environment cannot be used (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)",
+            hint="set them to a URL such as http://proxy.example:8080, or unset them",
+        ) from error
 
 
 def _tls(env: Mapping[str, str], plain: bool) -> ssl.SSLContext:

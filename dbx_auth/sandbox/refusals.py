@@ -196,6 +196,15 @@ def effort_with_tools(call: Call) -> str | None:
     )
 
 
+def reasoning_summary(call: Call) -> str | None:
+    """What a library for one API leaves in a request to another."""
+    if "reasoningSummary" not in call.body:
+        return None
+    family = call.endpoint.family
+    name = "reasoningSummary"
+    return f"Unknown parameter: '{name}'." if family in GPT else _unknown(family, name, name)
+
+
 def reasoning_effort(call: Call) -> str | None:
     given = "reasoning_effort" in call.body
     return _unknown(call.endpoint.family, "reasoning_effort", "reasoning_effort") if given else None
@@ -312,13 +321,14 @@ def _schemas(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def unsigned_call(call: Call) -> str | None:
-    """Of several calls in one turn the first carries the signature; any other may."""
+    """Of several calls in one turn the first carries the signature; any other may, and none has to before Gemini 3."""
+    must = call.endpoint.name.startswith("databricks-gemini-3")
     for i, message in enumerate(messages(call)):
         for j, tool_call in enumerate(objects(message.get("tool_calls"))):
             if "thoughtSignature" in tool_call:
                 if not signatures.accepted(tool_call["thoughtSignature"]):
                     return "Corrupted thought signature."
-            elif not j:
+            elif must and not j:
                 return (
                     "Function call is missing a thought_signature in functionCall parts. This is required for tools to "
                     "work correctly, and missing thought_signature may lead to degraded model performance. Additional "
@@ -418,6 +428,7 @@ RULES = (
     Rule(NOT_GPT, frozenset({CHAT}), unknown_parameter),
     Rule(ANY - CLAUDE, frozenset({CHAT}), cache_control),
     Rule(NOT_GPT, frozenset({CHAT}), named_message),
+    Rule(ANY, frozenset({CHAT}), reasoning_summary),
     Rule(CLAUDE, frozenset({CHAT}), reasoning_effort),
     Rule(CLAUDE, frozenset({CHAT, MESSAGES}), thinking_budget),
     Rule(ANY, frozenset({CHAT, MESSAGES}), sampling),

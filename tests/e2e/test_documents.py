@@ -59,7 +59,8 @@ def test_a_program_of_the_readme_works(machine: Machine, sandbox: Sandbox, progr
     checked = program.replace('client.get("', 'print(client.get("').replace('Me")', 'Me").json()["userName"])')
     env = machine.child_env()
     done = subprocess.run([sys.executable, "-c", checked], env=env, capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == sandbox.user, done.stderr
+    answer = "You said: Hello" if "Transport" in program else sandbox.user
+    assert done.stdout.strip() == answer, done.stderr
 
 
 def test_the_demo_goes_through(machine: Machine) -> None:

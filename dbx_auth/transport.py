@@ -1,0 +1,288 @@
+"""A transport for httpx that calls the models of a workspace: with a fresh token, and with what each family takes.
+
+    client = OpenAI(api_key="unused", http_client=httpx.Client(transport=dbx_auth.Transport()))
+
+Whatever address a client has in mind, what it says to the API of a model goes to the workspace, and its own key goes
+nowhere. Streams are handed on event by event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import anyio.to_thread
+import httpx
+from anyio.lowlevel import RunVar
+
+from . import catalogue, fixes, models, sse
+from .calling import SERVING
+from .catalogue import Facts
+from .credentials import Credentials
+from .errors import Refused
+from .httpx_auth import Auth
+from .tokens import Token
+from .world import USER_AGENT, Client, open_client, without_query
+
+PLACE = "/serving-endpoints"
+"""Where a workspace has the APIs of its models.
+
+https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference
+"""
+
+_ENDS = {"/chat/completions": "chat", "/responses": "responses", "/messages": "messages", "/embeddings": "embeddings"}
+_GEMINI = re.compile(r"/models/([^/:]+):(generateContent|streamGenerateContent)$")
+_INVOCATIONS = re.compile(r"/serving-endpoints/([^/]+)/invocations$")
+_OURS = (f"{PLACE}/", "/ai-gateway/")
+
+_THEIR_KEYS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+_OF_ONE_HOP = ("host", "content-length", "transfer-encoding", "connection")
+
+_all: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A connection that both processes had would give each the other's answers; a lock may be held by nobody here."""
+    for transport in list(_all):
+        transport._lock, transport._client = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Known(NamedTuple):
+    """What is known of the model that is called, and through which API."""
+
+    facts: Facts
+    api: str
+
+
+class Call(NamedTuple):
+    """A request to a model: through which API, and which model where the address says it."""
+
+    api: str
+    path: str
+    model: str = ""
+
+
+def call(path: str) -> Call | None:
+    """What a path asks for, and where the workspace has that; None for what is no call of a model."""
+    at_home = path if path.startswith(_OURS) else ""
+    if found := _GEMINI.search(path):
+        there = SERVING["generateContent"].format(id=found[1]).replace("generateContent", found[2])
+        return Call("generateContent", at_home or PLACE + there, found[1])
+    if found := _INVOCATIONS.search(path):
+        return Call("chat", path, found[1])
+    api = next((api for end, api in _ENDS.items() if path.endswith(end)), "")
+    return Call(api, at_home or PLACE + SERVING[api]) if api else None
+
+
+class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Use as `httpx.Client(transport=dbx_auth.Transport())`, and likewise for AsyncClient and for those of httpx2.
+
+    A request to a chat, responses, messages, generateContent or embeddings API goes to the workspace of the
+    credentials, as the model's family takes it, and the answer comes back as clients expect it (docs/fixes.md). Any
+    other request is let through if it is for the workspace. Raises what `Credentials.token` raises, and Refused for
+    an address that is neither.
+    """
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials()
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[Facts, float]] = {}
+        self._client: httpx.Client | None = None
+        # One for each event loop, which its connections belong to.
+        self._async_client: RunVar[httpx.AsyncClient | None] = RunVar(f"client of {id(self)}", None)
+        _all.add(self)
+
+    # ---- there and back ----------------------------------------------------------------------------------------------
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        sent, known = self._outgoing(request)
+        with self._lock:
+            client = self._client = self._client or self._opened(httpx.Client, sent)
+        with _errors_of(request):
+            answer = client.send(sent, stream=True)
+            if known and _is_whole(answer):
+                answer.read()
+        return _incoming(answer, known, request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        sent, known = await anyio.to_thread.run_sync(self._outgoing, request)
+        client = self._async_client.get() or self._opened(httpx.AsyncClient, sent)
+        self._async_client.set(client)
+        with _errors_of(request):
+            answer = await client.send(sent, stream=True)
+            if known and _is_whole(answer):
+                await answer.aread()
+        return _incoming(answer, known, request)
+
+    def close(self) -> None:
+        """Close the connections; the next request opens others."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client:
+            client.close()
+
+    async def aclose(self) -> None:
+        """The same for those of this event loop."""
+        client = self._async_client.get()
+        self._async_client.set(None)
+        if client:
+            await client.aclose()
+
+    def _facts(self, model: str, token: Token) -> Facts:
+        """What is known of a model, for as long as a list of models is used again."""
+        now = self._credentials.world.now()
+        facts, since = self._known.get(model, (None, 0.0))
+        if facts is None or not 0 <= now - since < models.KEPT:
+            facts = models.called(model, token, self._credentials.world)
+            self._known[model] = facts, now
+        return facts
+
+    def _opened(self, kind: Callable[..., Client], request: httpx.Request) -> Client:
+        env, plain = self._credentials.world.env, request.url.scheme == "http"
+        return open_client(kind, env, plain, auth=Auth(self._credentials))
+
+    def _outgoing(self, request: httpx.Request) -> tuple[httpx.Request, Known | None]:
+        """The request as the workspace wants it, and what its answer is to be read by."""
+        token = self._credentials.token()
+        host = httpx.URL(token.host)
+        url = httpx.URL(str(request.url))  # which may be one of httpx2
+        found = call(url.path) if request.method == "POST" else None
+        if found is None and (url.scheme, url.netloc) != (host.scheme, host.netloc):
+            raise Refused(
+                f"{without_query(str(url))} is neither the API of a model nor at {host}",
+                hint="use another client for it: this one goes to the workspace",
+            )
+        content, known = request.content, None
+        if found:
+            url = url.copy_with(scheme=host.scheme, netloc=host.netloc, path=found.path).copy_remove_param("key")
+            body = _object(content)
+            model = found.model or body.get("model")
+            if isinstance(model, str) and body:
+                known = Known(self._facts(model, token), found.api)
+                fixed = fixes.request(known.facts, known.api, body).body
+                if found.path.startswith(PLACE) and model.startswith("system.ai.") and "model" in body:
+                    fixed = {**fixed, "model": catalogue.PREFIX + catalogue.bare(model)}
+                content = content if fixed is body else sse.dumped(fixed)
+        kept = [(k, v) for k, v in request.headers.multi_items() if k.lower() not in (*_THEIR_KEYS, *_OF_ONE_HOP)]
+        headers = httpx.Headers(kept)
+        headers["User-Agent"] = f"{USER_AGENT} {request.headers.get('user-agent', '')}".strip()
+        headers["X-Databricks-Disable-Beta-Headers"] = "true"
+        if known:
+            headers["Accept-Encoding"] = "identity"  # an event is handed on as soon as it is there
+        return httpx.Request(
+            request.method, url, headers=headers, content=content, extensions=request.extensions
+        ), known
+
+
+def _is_whole(answer: httpx.Response) -> bool:
+    """Whether this is one answer in one piece."""
+    return answer.is_success and answer.headers.get("content-type", "").startswith("application/json")
+
+
+def _incoming(answer: httpx.Response, known: Known | None, request: httpx.Request) -> httpx.Response:
+    """The answer as clients expect it, in the classes of the library that asks; one in one piece has been read."""
+    make: type[httpx.Response] = _library(request).Response
+    headers = [(k, v) for k, v in answer.headers.multi_items() if k.lower() not in (*_OF_ONE_HOP, "content-encoding")]
+    if known and _is_whole(answer):
+        body = _object(answer.content)
+        fixed = fixes.reply(known.facts, known.api, body).body
+        content = answer.content if fixed is body else sse.dumped(fixed)
+        return make(answer.status_code, headers=headers, content=content, extensions=answer.extensions)
+    events = None
+    if known and answer.headers.get("content-type", "").startswith("text/event-stream"):
+        events = fixes.Stream(known.facts, known.api)
+    elif "content-encoding" in answer.headers:
+        headers.append(("content-encoding", answer.headers["content-encoding"]))
+    stream: Any = _body_of(_library(request))(answer, events, request)
+    return make(answer.status_code, headers=headers, stream=stream, extensions=answer.extensions)
+
+
+def _library(request: object) -> Any:
+    """The library whose request this is: httpx, or httpx2 with classes of its own by the same names."""
+    return sys.modules[type(request).__module__.partition(".")[0]]
+
+
+@contextmanager
+def _errors_of(request: httpx.Request) -> Iterator[None]:
+    """Errors of the network as those of the library that asks."""
+    try:
+        yield
+    except httpx.RequestError as error:
+        library = _library(request)
+        if library is httpx:
+            raise
+        raise getattr(library, type(error).__name__)(str(error), request=request) from error
+
+
+@cache
+def _body_of(library: Any) -> type[_Body]:
+    return type("Body", (_Body, library.SyncByteStream, library.AsyncByteStream), {})
+
+
+class _Body:
+    """The body of an answer as it comes; of a stream each event as soon as it is whole."""
+
+    def __init__(self, answer: httpx.Response, stream: fixes.Stream | None, request: httpx.Request) -> None:
+        self._answer = answer
+        self._stream = stream
+        self._request = request
+        self._events = sse.Events()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _errors_of(self._request):
+            if self._stream is None:
+                yield from self._answer.iter_raw()
+                return
+            for piece in self._answer.iter_bytes():
+                yield from map(self._fixed, self._events.feed(piece))
+            yield self._events.rest()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _errors_of(self._request):
+            if self._stream is None:
+                async for piece in self._answer.aiter_raw():
+                    yield piece
+                return
+            async for piece in self._answer.aiter_bytes():
+                for event in self._events.feed(piece):
+                    yield self._fixed(event)
+            yield self._events.rest()
+
+    def close(self) -> None:
+        self._answer.close()
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+    def _fixed(self, event: bytes) -> bytes:
+        data = sse.data_of(event)
+        if data is None or self._stream is None:
+            return event
+        if data == sse.DONE:
+            return b"".join(sse.with_data(b"", more) for more in self._stream.end()) + event
+        body = _object(data)
+        fixed = self._stream.event(body) if body else body
+        return event if fixed is body else sse.with_data(event, fixed)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else, which is handed on as it is."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
