@@ -70,6 +70,7 @@ PUBLIC = [
     "Refused",
     "Temporary",
     "Token",
+    "Transport",
     "token_provider",
 ]
 
