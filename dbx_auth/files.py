@@ -48,11 +48,16 @@ def write_private(path: str, data: bytes) -> None:
 class Draft:
     """A file that is about to take the place of another."""
 
-    def __init__(self, path: str, temporary: str, handle: int) -> None:
+    def __init__(self, path: str, temporary: str) -> None:
         self._path = path
         self._temporary = temporary
-        self._handle = handle
+        self._handle = -1
         self._committed = False
+
+    def open(self) -> None:
+        """Make the temporary file, which nobody else can read."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        self._handle = os.open(self._temporary, flags, 0o600)
 
     def reserve(self, size: int) -> None:
         """Take that many bytes of the disk now, so that they are there when something is written that must not be lost.
@@ -111,19 +116,18 @@ class Draft:
 @contextmanager
 def draft(path: str) -> Iterator[Draft]:
     """A file beside the one at `path`, to be committed in its place; gone at the end if it was not."""
-    import tempfile
-
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
-    try:
-        make_private(folder)
-        handle, temporary = tempfile.mkstemp(prefix=_prefix(target), suffix=_SUFFIX, dir=folder)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    new = Draft(target, temporary, handle)
-    try:
+    temporary = os.path.join(folder, f"{_prefix(target)}{os.urandom(4).hex()}{_SUFFIX}")
+    new = Draft(target, temporary)
+    try:  # before the file is there: who is interrupted in between knows its name
+        try:
+            make_private(folder)
+            new.open()
+        except OSError as error:
+            raise unwritable(path, error) from error
         # The age of one file beside that of another: a clock that is wrong sweeps nobody's work away.
-        for abandoned in leftovers(target, os.fstat(handle).st_mtime):
+        for abandoned in leftovers(target, os.stat(temporary).st_mtime):
             with suppress(OSError):
                 os.unlink(abandoned)
         yield new

@@ -117,7 +117,7 @@ class OwnItem(Item):
 
     def put(self, access: str, refresh: str, life: float = -3600.0) -> Held:
         held = OwnFile(self.machine, self.host).put(access, refresh, life)
-        moved, _ = self.desk.ask("config", "set", "storage", "keyring")
+        moved, _ = self.desk.ask("config", "set", "storage", "keyring", changes=PATIENT)
         assert moved.code == 0, moved.err
         return held
 
@@ -367,7 +367,7 @@ def test_all_secrets_go_into_the_keyring_and_all_come_back(desk: Desk) -> None:
     keep_several(desk.machine)
     before = json.loads(desk.machine.auth_json.read_text())
     assert all(desk.find(secret) for secret in SECRETS), "the control: they are there to be found"
-    assert desk.ask("config", "set", "storage", "keyring")[0].code == 0
+    assert desk.ask("config", "set", "storage", "keyring", changes=PATIENT)[0].code == 0
     assert desk.find(*SECRETS) == []
     kept = "".join(item.secret.decode() for item in desk.keyring.items(service="dbx-auth"))
     assert [secret for secret in SECRETS if secret not in kept] == []
@@ -423,7 +423,7 @@ def test_a_keyring_that_hangs_on_the_way_there_loses_nothing_and_can_be_filled_l
     desk.go_on()
     assert result.code == 6 and took < 3 * LIMIT, "it is not waited for once for each login"
     assert "the keyring may hold copies of your logins; set it again when it answers" in result.err
-    assert desk.ask("config", "set", "storage", "keyring")[0].code == 0
+    assert desk.ask("config", "set", "storage", "keyring", changes=PATIENT)[0].code == 0
     assert desk.ask("logout", "--all")[0].code == 0
     left = "".join(item.secret.decode() for item in desk.keyring.items(service="dbx-auth"))
     assert [secret for secret in SECRETS if secret in left] == []
@@ -432,7 +432,7 @@ def test_a_keyring_that_hangs_on_the_way_there_loses_nothing_and_can_be_filled_l
 @pytest.mark.parametrize(("operation", "at"), [("get_password", 2), ("delete_password", len(HOSTS))])
 def test_a_keyring_that_fails_on_the_way_back_loses_nothing(desk: Desk, operation: str, at: int) -> None:
     keep_several(desk.machine)
-    assert desk.ask("config", "set", "storage", "keyring")[0].code == 0
+    assert desk.ask("config", "set", "storage", "keyring", changes=PATIENT)[0].code == 0
     before = desk.machine.auth_json.read_bytes()
     result, _ = desk.ask("config", "set", "storage", "file", changes=failing(desk, operation, at, "SIGSTOP"))
     desk.go_on()
@@ -480,7 +480,7 @@ def test_a_move_in_the_other_order_loses_what_the_keyring_did_not_take(desk: Des
 def test_a_move_while_a_refresh_is_in_flight_loses_nothing(desk: Desk, slow: OidcProvider, to: str) -> None:
     login = OwnFile(desk.machine, slow.url) if to == "keyring" else OwnItem(desk, slow.url)
     if to == "file":
-        assert desk.ask("config", "set", "storage", "keyring")[0].code == 0
+        assert desk.ask("config", "set", "storage", "keyring", changes=PATIENT)[0].code == 0
     before = logged_in(login, slow)
     with desk.flying("token", DATABRICKS_HOST=slow.url) as flight:
         flight.until("a rotation", lambda: slow.grants()["refresh_ok"])

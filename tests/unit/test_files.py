@@ -68,6 +68,10 @@ def is_directory(handle: int) -> bool:
     return stat.S_ISDIR(os.fstat(handle).st_mode)
 
 
+def is_temporary(path: str, *rest: object) -> bool:
+    return path.endswith(".tmp")
+
+
 @contextmanager
 def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """The files that are opened meanwhile, each with its flags."""
@@ -293,7 +297,9 @@ def test_the_first_handle_of_all_is_closed_like_any_other(monkeypatch: pytest.Mo
     closed: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(os, "close", closed.append)
-        new = Draft("auth.json", ".auth.json-x.tmp", 0)
+        patch.setattr(os, "open", lambda *how: 0)
+        new = Draft("auth.json", ".auth.json-x.tmp")
+        new.open()
         new.close()
         new.close()
     assert closed == [0]
@@ -371,14 +377,14 @@ def test_where_there_is_no_room_it_is_said_before_anything_depends_on_it(
 # ---- what can fail ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lseek", "write", "ftruncate", "fsync", "replace", "mkstemp"])
+@pytest.mark.parametrize("name", ["lseek", "write", "ftruncate", "fsync", "replace", "open"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
     target: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
 ) -> None:
     before = handles()
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile if name == "mkstemp" else os, name, failing(number))
+        patch.setattr(os, name, failing(number, is_temporary, os.open) if name == "open" else failing(number))
         with pytest.raises(ConfigError) as caught:
             write_private(str(target), b"new")
     assert str(caught.value) == f"{target} cannot be written: {os.strerror(number)}"
@@ -459,6 +465,26 @@ def test_where_the_rename_may_not_last_the_old_file_is_put_back(
         assert mode(target) == 0o600
 
 
+def test_who_is_interrupted_while_the_file_comes_to_be_leaves_none(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal is heard when a call has returned, and before what it returned has a name."""
+    real = os.open
+
+    def interrupted(path: str, *how: Any) -> int:
+        handle = real(path, *how)
+        if not is_temporary(path):
+            return handle
+        os.close(handle)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_private(str(target), b"new")
+    assert target.read_text() == "old" and beside(target) == []
+
+
 def test_what_is_put_back_is_written_beside_the_file_as_any_other_is(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,7 +501,7 @@ def test_what_is_put_back_is_written_beside_the_file_as_any_other_is(
         patch.setattr(tempfile, "mkstemp", mkstemp)
         with pytest.raises(ConfigError):
             write_private(str(target), b"new")
-    assert made == [{"prefix": ".auth.json-", "suffix": ".tmp", "dir": str(target.parent)}] * 2
+    assert made == [{"prefix": ".auth.json-", "suffix": ".tmp", "dir": str(target.parent)}]
 
 
 def test_without_putting_back_a_write_that_failed_would_have_happened(
@@ -494,8 +520,7 @@ def test_where_not_even_that_can_be_done_the_first_failure_is_told(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing(errno.EIO, is_directory, os.fsync))
-        made = iter([tempfile.mkstemp])
-        patch.setattr(tempfile, "mkstemp", lambda **how: next(made, failing(errno.EROFS))(**how))
+        patch.setattr(tempfile, "mkstemp", failing(errno.EROFS))
         with pytest.raises(ConfigError, match="Input/output error"):
             write_private(str(target), b"new")
     assert target.read_text() in ("old", "new") and beside(target) == []
