@@ -16,6 +16,9 @@ from .errors import ConfigError
 LEFTOVER = 3600.0
 """Seconds after which a temporary file belongs to nobody: its writer was killed."""
 
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""How a file is opened that must not be there yet, not even as a link."""
+
 
 def read(path: str, limit: int) -> bytes:
     """What a file holds, `limit` bytes and one more at most.
@@ -56,8 +59,7 @@ class Draft:
 
     def open(self) -> None:
         """Make the temporary file, which nobody else can read."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        self._handle = os.open(self._temporary, flags, 0o600)
+        self._handle = os.open(self._temporary, _NEW, 0o600)
 
     def reserve(self, size: int) -> None:
         """Take that many bytes of the disk now, so that they are there when something is written that must not be lost.

@@ -47,6 +47,10 @@ class Journal:
         """Say that this refresh token is being spent. Raises ConfigError when that cannot be written down."""
         self._note(claims=refresh)
 
+    def withdraw(self, refresh: str) -> None:
+        """Say that the claim came to no request."""
+        self._try(settled=refresh)
+
     def is_claimed(self, refresh: str) -> bool:
         """Whether somebody spent it and never said what came of it."""
         return self._when("claims", refresh) is not None

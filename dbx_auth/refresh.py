@@ -2,8 +2,8 @@
 
     read ── fresh ──────────────────────────────────────────────────────────────────────────────────► token
       └ stale ► refresh lock ► read again ── renewed by somebody else ──────────────────────────────► token
-                                    └ still stale ► find the endpoint ► read once more ► reserve room for the answer
-                                      ► hold signals ► claim ► ask, once ► write, look whether it is there ──► token
+                                    └ still stale ► find the endpoint ► reserve room for the answer ► hold signals
+                                      ► claim ► read once more ► ask, once ► write, look whether it is there ► token
 
 A refresh token may be good for one use, and two uses may end the whole login (RFC 9700, 4.14.2). So it is spent only
 under the lock, only as the store has it at that moment, and only where there is room for its successor. Nobody who
@@ -44,8 +44,8 @@ Spend = Callable[[Grant, float], Grant]
 Renew = Callable[[Grant, World], Spend]
 """Finds out where a grant is renewed, and says how."""
 
-
-_HTTP = ("ssl", "socket", "encodings.idna", "httpx", "httpcore", "truststore")
+HTTP = ("ssl", "socket", "encodings.idna", "httpx", "httpcore", "truststore")
+"""What a request imports."""
 
 _loading = threading.RLock()
 
@@ -138,22 +138,18 @@ class Keeper:
 
     def _once(self, slot: Slot, held: Grant, renew: Renew, journal: Journal) -> Grant | None:
         """A fresh grant, somebody else's or ours; None where what is in the slot has just been replaced."""
-        spend: Spend | None = None
-        while True:  # at most twice: before the endpoint is looked up, which takes a while, and after
-            stored = slot.read()  # the only grant whose refresh token may be spent
-            if stored is None:
-                raise Unavailable(f"{slot.origin} was logged out")
-            grant = journal.rescued(stored) or stored
-            if self._adopts(grant, held, journal):
-                self._world.note(f"{slot.origin}: renewed by somebody else")
-                if grant is not stored:
-                    self._keep(slot, stored, grant, journal, None)
-                return grant
-            self._check(grant, slot, journal)
-            if spend:
-                break
-            load(*_HTTP)  # not before: of two hundred waiting processes, one needs them
-            spend = renew(grant, self._world)
+        stored = slot.read()
+        if stored is None:
+            raise Unavailable(f"{slot.origin} was logged out")
+        grant = journal.rescued(stored) or stored
+        if self._adopts(grant, held, journal):
+            self._world.note(f"{slot.origin}: renewed by somebody else")
+            if grant is not stored:
+                self._keep(slot, stored, grant, journal, None)
+            return grant
+        self._check(grant, slot, journal)
+        load(*HTTP)  # not before: of two hundred waiting processes, one needs them
+        spend = renew(grant, self._world)
         with self._room(slot) as room, self._world.uninterrupted():
             return self._spent(slot, stored, grant, spend, journal, room)
 
@@ -195,6 +191,10 @@ class Keeper:
         """Trade the refresh token of `grant` for a fresh one, and put that in place of `stored`."""
         twice = not journal.is_claimed(grant.refresh)
         journal.claim(grant.refresh)
+        if _is_replaced(slot.read(), stored):  # the endpoint, the room and the claim took their time
+            if twice:
+                journal.withdraw(grant.refresh)
+            return None
         self._world.note(f"{slot.origin}: renewing")
         try:
             fresh = self._asked(spend, grant, twice=twice)
@@ -230,7 +230,7 @@ class Keeper:
         for pause in LOOKS:
             self._world.sleep(pause)
             found = slot.read()
-            if found and (found.access, found.refresh) != (stored.access, stored.refresh):
+            if found and _is_replaced(found, stored):
                 return found
         return None
 
@@ -269,6 +269,10 @@ class Keeper:
             grant.host,
             refreshable=bool(grant.refresh),
         )
+
+
+def _is_replaced(found: Grant | None, stored: Grant) -> bool:
+    return found is None or (found.access, found.refresh) != (stored.access, stored.refresh)
 
 
 def _check_renewable(grant: Grant, slot: Slot) -> None:

@@ -676,3 +676,18 @@ def test_a_draft_that_is_gone_is_no_error(target: Path) -> None:
     with draft(str(target)):
         (target.parent / beside(target)[0]).unlink()
     assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link", "a link to nowhere"])
+def test_a_draft_never_opens_what_somebody_has_put_where_it_would_be(tmp_path: Path, kind: str) -> None:
+    victim, planted = tmp_path / "victim", tmp_path / ".auth.json-00000000.tmp"
+    if kind == "a file":
+        planted.write_bytes(b"planted")
+    else:
+        planted.symlink_to(victim)
+    if kind == "a link":
+        victim.write_bytes(b"precious")
+    new = Draft(str(tmp_path / "auth.json"), str(planted))
+    with pytest.raises(FileExistsError):
+        new.open()
+    assert (victim.exists() and victim.read_bytes()) == (kind == "a link" and b"precious")

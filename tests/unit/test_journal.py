@@ -80,6 +80,14 @@ def test_a_claim_stands_until_it_is_settled(kept: Kept) -> None:
     assert not kept.journal.is_claimed(REFRESH) and kept.journal.is_claimed("another")
 
 
+def test_a_claim_that_came_to_no_request_is_withdrawn_and_leaves_nothing(kept: Kept) -> None:
+    kept.journal.claim(REFRESH)
+    kept.journal.claim("another")
+    kept.journal.withdraw(REFRESH)
+    assert not kept.journal.is_claimed(REFRESH) and kept.journal.is_claimed("another")
+    assert not (kept.journal.is_dead(REFRESH) or kept.journal.has_failed(REFRESH) or kept.journal.is_recent(REFRESH))
+
+
 def test_a_tombstone_ends_the_claim_and_stays_for_a_day(kept: Kept) -> None:
     kept.journal.claim(REFRESH)
     assert not kept.journal.is_dead(REFRESH)

@@ -169,7 +169,7 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
 
 
-RENEWED = ["lock", "read", "look up", "read", "room", "hold", "spend", "write", "release", "unlock"]
+RENEWED = ["lock", "read", "look up", "room", "hold", "read", "spend", "write", "release", "unlock"]
 """What happens once to a stale login, in this order."""
 
 
@@ -386,36 +386,71 @@ STALE = [
 
 
 @pytest.mark.parametrize(("other", "demand"), STALE)
-@pytest.mark.parametrize("when", ["before the lock", "while the endpoint is looked up"])
-def test_only_the_refresh_token_read_last_is_spent(scene: Scene, other: Grant, demand: Demand, when: str) -> None:
+@pytest.mark.parametrize("when", ["before the lock", "while the endpoint is looked up", "while it is claimed"])
+def test_only_the_refresh_token_read_last_is_spent(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, other: Grant, demand: Demand, when: str
+) -> None:
     slot, renew = scene.slot(grant(life=10)), Renewal()
     put = lambda *ours: setattr(slot, "grant", other)  # noqa: E731
     if when == "before the lock":
         slot.meanwhile = put
+    elif when == "while it is claimed":
+        while_it_is_claimed(monkeypatch, put)
     else:
         renew.lookup = put
     assert scene.keep(slot, renew=renew, demand=demand).value == "new-1"
     assert renew.spent == ["r-theirs"] and slot.grant and slot.grant.refresh == "r-1"
+    assert not scene.journal.is_claimed("r")
 
 
 @pytest.mark.parametrize("demand", DEMANDS)
-def test_what_is_renewed_while_the_endpoint_is_looked_up_is_adopted(scene: Scene, demand: Demand) -> None:
-    """That takes up to five seconds, in which a program without a lock has all the time it needs."""
-    slot = scene.slot(grant(life=10))
-    renew = Renewal(lookup=lambda: setattr(slot, "grant", grant("theirs", 3600, "r-theirs")))
+@pytest.mark.parametrize("when", ["while the endpoint is looked up", "while it is claimed"])
+def test_what_is_renewed_before_we_ask_is_adopted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, demand: Demand, when: str
+) -> None:
+    """To get there takes seconds, in which a program without a lock has all the time it needs."""
+    slot, renew = scene.slot(grant(life=10)), Renewal()
+    put = lambda *ours: setattr(slot, "grant", grant("theirs", 3600, "r-theirs"))  # noqa: E731
+    if when == "while it is claimed":
+        while_it_is_claimed(monkeypatch, put)
+    else:
+        renew.lookup = put
     assert scene.keep(slot, renew=renew, demand=demand).value == "theirs"
     assert renew.looked_up == 1 and renew.spent == []
-    assert scene.done == ["read", "lock", "read", "look up", "read", "unlock"]
+    assert scene.done == ["read", *RENEWED[:6], "release", "read", "unlock"]
+    assert not scene.journal.is_claimed("r")
 
 
-def test_without_the_second_look_the_old_refresh_token_would_be_spent(scene: Scene) -> None:
-    """The negative control of the test above: whoever reads once spends what is no longer there."""
+def test_a_claim_that_another_process_left_is_not_taken_back(scene: Scene) -> None:
+    """It may have spent the refresh token; if what is in the slot is put back, it is asked for once more at most."""
     slot = scene.slot(grant(life=10))
-    reads = [slot.read(), slot.read()]
-    slot.read = lambda: reads[min(1, scene.done.count("lock"))]  # type: ignore[method-assign]
+    scene.journal.claim("r")
+    renew = Renewal(lookup=lambda: setattr(slot, "grant", grant("theirs", 3600, "r-theirs")))
+    scene.keep(slot, renew=renew)
+    assert renew.spent == [] and scene.journal.is_claimed("r")
+
+
+def test_without_the_last_look_the_old_refresh_token_would_be_spent(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of the tests above: whoever reads once under the lock spends what is no longer there."""
+    monkeypatch.setattr(refresh, "_is_replaced", lambda found, stored: False)
+    slot = scene.slot(grant(life=10))
     renew = Renewal(lookup=lambda: setattr(slot, "grant", grant("theirs", 3600, "r-theirs")))
     scene.keep(slot, renew=renew)
     assert renew.spent == ["r"]
+
+
+def while_it_is_claimed(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Let `then` happen when a claim has been written for the first time."""
+    claim, todo = Journal.claim, [then]
+
+    def claimed(journal: Journal, token: str) -> None:
+        claim(journal, token)
+        if todo:
+            todo.pop()()
+
+    monkeypatch.setattr(Journal, "claim", claimed)
 
 
 def test_the_endpoint_is_looked_up_once(scene: Scene) -> None:
@@ -435,21 +470,13 @@ def test_where_the_endpoint_cannot_be_found_nothing_is_spent_or_claimed(scene: S
 
 
 @pytest.mark.parametrize("when", ["before the lock", "while the endpoint is looked up"])
-@pytest.mark.parametrize(
-    ("left", "kind"), [(None, Unavailable), (grant("theirs", 10, ""), LoginRequired), ("buried", LoginRequired)]
-)
+@pytest.mark.parametrize(("left", "kind"), [(None, Unavailable), (grant("theirs", 10, ""), LoginRequired)])
 def test_a_login_that_ended_meanwhile_is_neither_renewed_nor_brought_back(
-    scene: Scene, left: Grant | str | None, kind: type[Exception], when: str
+    scene: Scene, left: Grant | None, kind: type[Exception], when: str
 ) -> None:
     """An empty refresh token is no question to ask a server, and no name to find twins by."""
     slot, renew = scene.slot(grant(life=10)), Renewal()
-
-    def end(*ours: object) -> None:
-        if isinstance(left, str):
-            scene.journal.bury("r")
-        else:
-            slot.grant = left
-
+    end = lambda *ours: setattr(slot, "grant", left)  # noqa: E731
     if when == "before the lock":
         slot.meanwhile = end
     else:
@@ -457,7 +484,15 @@ def test_a_login_that_ended_meanwhile_is_neither_renewed_nor_brought_back(
     with pytest.raises(kind, match="memory"):
         scene.keep(slot, renew=renew)
     assert renew.spent == [] and "write" not in scene.done
-    assert slot.grant == (grant(life=10) if left == "buried" else left)
+    assert slot.grant == left
+
+
+def test_a_login_that_was_buried_while_we_waited_is_not_renewed(scene: Scene) -> None:
+    slot, renew = scene.slot(grant(life=10)), Renewal()
+    slot.meanwhile = lambda *ours: scene.journal.bury("r")
+    with pytest.raises(LoginRequired, match="memory"):
+        scene.keep(slot, renew=renew)
+    assert renew.spent == [] and "write" not in scene.done and slot.grant == grant(life=10)
 
 
 def test_a_logout_during_the_refresh_wins(machine: Machine) -> None:
@@ -805,7 +840,7 @@ def test_where_there_is_no_room_nothing_is_spent_and_what_still_serves_is_served
     else:
         with pytest.raises(type(failure), match=str(failure)):
             scene.keep(slot, renew=renew)
-    assert renew.spent == [] and scene.done == ["read", *RENEWED[:5], "unlock"]
+    assert renew.spent == [] and scene.done == ["read", *RENEWED[:4], "unlock"]
     assert os.listdir(scene.folder) == ["id.lock"], "and nothing is claimed"
 
 
