@@ -11,6 +11,12 @@ from .errors import AuthError
 from .models import Model
 from .world import World, one_line
 
+PLACE = "/serving-endpoints"
+"""Where a workspace has the APIs of its models.
+
+https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference
+"""
+
 SERVING = {
     "chat": "/chat/completions",
     "responses": "/responses",
@@ -18,7 +24,7 @@ SERVING = {
     "generateContent": "/gemini/v1beta/models/{id}:generateContent",
     "embeddings": "/embeddings",
 }
-"""The path of each API under `https://HOST/serving-endpoints`."""
+"""The path of each API there."""
 
 GATEWAY = {
     "chat": "/mlflow/v1/chat/completions",
@@ -55,8 +61,8 @@ def base(host: str, world: World) -> Base:
     """Where calls go: `[hosts."…"] base_url` of config.toml, else `/serving-endpoints` of the host."""
     if not host:
         host = "https://<your workspace>"
-        return Base(f"{host}/serving-endpoints", f"{host}/ai-gateway")
-    return Base(settings.base_url(world, host) or f"{host}/serving-endpoints", f"{host}/ai-gateway")
+        return Base(host + PLACE, f"{host}/ai-gateway")
+    return Base(settings.base_url(world, host) or host + PLACE, f"{host}/ai-gateway")
 
 
 def _is_gateways(model: Model) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
 from typing import Any
 
 import anyio.to_thread
@@ -11,6 +11,8 @@ import httpx
 from .credentials import Credentials
 from .errors import Refused
 from .tokens import Token
+
+Origins = Collection[tuple[str, str, int | None]]
 
 
 class Auth(httpx.Auth):
@@ -26,40 +28,48 @@ class Auth(httpx.Auth):
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         token = self._credentials.token()
-        if not _carry(request, token):
+        ours = self._origins(token)
+        if not _carry(request, token, ours):
             yield request
             return
         if token.extra:
-            request.extensions = {**request.extensions, "trace": _guard(token, request.extensions.get("trace"))}
+            trace = request.extensions.get("trace")
+            request.extensions = {**request.extensions, "trace": _guard(token, ours, trace)}
         response = yield request
-        if _worth_a_retry(response, token):
-            _carry(request, self._credentials.token(rejected=token.value))
+        if _worth_a_retry(response, token, ours):
+            _carry(request, self._credentials.token(rejected=token.value), ours)
             yield request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """The same, with the blocking part in a thread, so that the event loop goes on."""
         token = await anyio.to_thread.run_sync(self._credentials.token)
-        if not _carry(request, token):
+        ours = self._origins(token)
+        if not _carry(request, token, ours):
             yield request
             return
         if token.extra:
-            request.extensions = {**request.extensions, "trace": _async_guard(token, request.extensions.get("trace"))}
+            trace = request.extensions.get("trace")
+            request.extensions = {**request.extensions, "trace": _async_guard(token, ours, trace)}
         response = yield request
-        if _worth_a_retry(response, token):
+        if _worth_a_retry(response, token, ours):
             renewed = await anyio.to_thread.run_sync(lambda: self._credentials.token(rejected=token.value))
-            _carry(request, renewed)
+            _carry(request, renewed, ours)
             yield request
 
+    def _origins(self, token: Token) -> Origins:
+        """Where the token may go."""
+        return {origin(httpx.URL(token.host))}
 
-def _carry(request: httpx.Request, token: Token) -> bool:
+
+def _carry(request: httpx.Request, token: Token, ours: Origins) -> bool:
     """Put the token on the request; False, and nothing put, when the request goes to another host."""
-    if not _is_ours(request, token):
+    if origin(request.url) not in ours:
         return False
     request.headers.update(token.headers)
     return True
 
 
-def _guard(token: Token, trace: Any) -> Callable[[str, Mapping[str, Any]], None]:
+def _guard(token: Token, ours: Origins, trace: Any) -> Callable[[str, Mapping[str, Any]], None]:
     """Stop a request that a redirect leads to another host, before its headers go there.
 
     httpx takes Authorization away from such a request, and leaves it the other headers, which may be secrets too.
@@ -67,48 +77,46 @@ def _guard(token: Token, trace: Any) -> Callable[[str, Mapping[str, Any]], None]
     """
 
     def guarded(event: str, info: Mapping[str, Any]) -> None:
-        _stop_a_stranger(token, event, info)
+        _stop_a_stranger(token, ours, event, info)
         if trace:
             trace(event, info)
 
     return guarded
 
 
-def _async_guard(token: Token, trace: Any) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+def _async_guard(token: Token, ours: Origins, trace: Any) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
     """The same for AsyncClient."""
 
     async def guarded(event: str, info: Mapping[str, Any]) -> None:
-        _stop_a_stranger(token, event, info)
+        _stop_a_stranger(token, ours, event, info)
         if trace:
             await trace(event, info)
 
     return guarded
 
 
-def _stop_a_stranger(token: Token, event: str, info: Mapping[str, Any]) -> None:
+def _stop_a_stranger(token: Token, ours: Origins, event: str, info: Mapping[str, Any]) -> None:
     if not event.endswith("send_request_headers.started"):
         return
     request = info["request"]
     host, names = request.url.host.decode(), {name.decode().lower() for name, _ in request.headers}
-    if host != httpx.URL(token.host).host and names & {name.lower() for name in token.extra}:
+    if host not in {host for _, host, _ in ours} and names & {name.lower() for name in token.extra}:
         raise Refused(
             f"a redirect leads to {host}, and the headers that go beside a token are not for it",
             hint="follow_redirects=False shows where it leads",
         )
 
 
-def _is_ours(request: httpx.Request, token: Token) -> bool:
-    return _origin(request.url) == _origin(httpx.URL(token.host))
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+def origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    """The scheme, the host and the port, if it is not the scheme's own."""
     return url.scheme, url.host, url.port
 
 
-def _worth_a_retry(response: httpx.Response, token: Token) -> bool:
+def _worth_a_retry(response: httpx.Response, token: Token, ours: Origins) -> bool:
     """Whether our host refused a token that can be renewed, of a request that can be sent again.
 
     The answer may be that of another host, to which a redirect led.
     """
-    replayable = isinstance(response.request.stream, httpx.ByteStream)
-    return response.status_code == 401 and token.refreshable and replayable and _is_ours(response.request, token)
+    request = response.request
+    replayable = isinstance(request.stream, httpx.ByteStream)
+    return response.status_code == 401 and token.refreshable and replayable and origin(request.url) in ours

@@ -87,7 +87,7 @@ def listing(host: str, identity: str, headers: Mapping[str, str], world: World, 
     if found is None:
         from . import endpoints
 
-        models = tuple(map(_model, endpoints.fetch(host, headers, world)))
+        models = tuple(map(described, endpoints.fetch(host, headers, world)))
         found = Listing(host, "workspace", world.now(), models)
         _remember(path, found, world)
     return found._replace(models=_with_settings(found.models, world))
@@ -114,7 +114,7 @@ def called(name: str, token: Token, world: World) -> Facts:
         except (Refused, Temporary, LoginRequired) as error:
             world.note(f"{name}: {error}")
     found = next((model for model in models if model.id == name), None)
-    (model,) = _with_settings((found or _model(Row(name)),), world, only=True)
+    (model,) = _with_settings((found or described(Row(name)),), world, only=True)
     return Facts(model.family, reasoning=model.reasoning, output=model.output, quirks=model.quirks)
 
 
@@ -128,16 +128,7 @@ def offline(host: str, world: World) -> Listing:
         Row(id, "llm/v1/embeddings" if "embeddings" in facts.apis else "llm/v1/chat", origins=origins)
         for id, facts in known.items()
     ]
-    return Listing(host, "catalogue", None, _with_settings(tuple(map(_model, rows)), world))
-
-
-def parse(
-    serving: object = None, foundation: object = None, gateway: object = None, unity: object = None
-) -> list[Model]:
-    """The models in the documents a workspace answers with; any of them may be None or anything else."""
-    from . import endpoints
-
-    return [_model(row) for row in endpoints.merged(serving, foundation, gateway, unity)]
+    return Listing(host, "catalogue", None, _with_settings(tuple(map(described, rows)), world))
 
 
 def select(
@@ -209,7 +200,7 @@ def _last_word(task: str) -> str:
 # ---- facts ---------------------------------------------------------------------------------------------------------
 
 
-def _model(row: Row) -> Model:
+def described(row: Row) -> Model:
     """What is known about the model behind an endpoint: what the workspace said, and the catalogue where it did not."""
     known = catalogue.facts(row.id, row.serves)
     facts_from = known.facts_from
@@ -276,7 +267,7 @@ def _with_settings(models: tuple[Model, ...], world: World, *, only: bool = Fals
         key = catalogue.same(name)
         if only and key not in found:
             continue
-        base = found.get(key) or _model(Row(name, origins={"id": SETTINGS}))
+        base = found.get(key) or described(Row(name, origins={"id": SETTINGS}))
         found[key] = _overridden(base, said)
     return tuple(found.values())
 

@@ -23,20 +23,17 @@ import anyio.to_thread
 import httpx
 from anyio.lowlevel import RunVar
 
-from . import catalogue, fixes, models, sse
-from .calling import SERVING
+from . import calling, catalogue, fixes, models, sse
+from .calling import PLACE, SERVING
 from .catalogue import Facts
 from .credentials import Credentials
 from .errors import Refused
-from .httpx_auth import Auth
+from .httpx_auth import Auth, Origins, origin
 from .tokens import Token
 from .world import USER_AGENT, Client, open_client, without_query
 
-PLACE = "/serving-endpoints"
-"""Where a workspace has the APIs of its models.
-
-https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference
-"""
+MOST = 1_000
+"""How many models are remembered at a time: a client may make names up."""
 
 _ENDS = {"/chat/completions": "chat", "/responses": "responses", "/messages": "messages", "/embeddings": "embeddings"}
 _GEMINI = re.compile(r"/models/([^/:]+):(generateContent|streamGenerateContent)$")
@@ -90,15 +87,16 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """Use as `httpx.Client(transport=dbx_auth.Transport())`, and likewise for AsyncClient and for those of httpx2.
 
     A request to a chat, responses, messages, generateContent or embeddings API goes to the workspace of the
-    credentials, as the model's family takes it, and the answer comes back as clients expect it (docs/fixes.md). Any
-    other request is let through if it is for the workspace. Raises what `Credentials.token` raises, and Refused for
-    an address that is neither.
+    credentials, or to the `base_url` that config.toml has for it, as the model's family takes it, and the answer comes
+    back as clients expect it (docs/fixes.md). Any other request is let through if it is for one of the two. Raises
+    what `Credentials.token` raises, and Refused for an address that is neither.
     """
 
     def __init__(self, credentials: Credentials | None = None) -> None:
         self._credentials = credentials or Credentials()
         self._lock = threading.Lock()
         self._known: dict[str, tuple[Facts, float]] = {}
+        self._bases: dict[str, httpx.URL] = {}
         self._client: httpx.Client | None = None
         # One for each event loop, which its connections belong to.
         self._async_client: RunVar[httpx.AsyncClient | None] = RunVar(f"client of {id(self)}", None)
@@ -148,33 +146,44 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         facts, since = self._known.get(model, (None, 0.0))
         if facts is None or not 0 <= now - since < models.KEPT:
             facts = models.called(model, token, self._credentials.world)
+            if len(self._known) >= MOST:
+                self._known.clear()
             self._known[model] = facts, now
         return facts
 
+    def _base_of(self, host: str) -> httpx.URL:
+        """What stands in front of the path of each API."""
+        if host not in self._bases:
+            self._bases[host] = httpx.URL(calling.base(host, self._credentials.world).serving)
+        return self._bases[host]
+
     def _opened(self, kind: Callable[..., Client], request: httpx.Request) -> Client:
         env, plain = self._credentials.world.env, request.url.scheme == "http"
-        return open_client(kind, env, plain, auth=Auth(self._credentials))
+        return open_client(kind, env, plain, auth=_Auth(self._credentials, self._base_of))
 
     def _outgoing(self, request: httpx.Request) -> tuple[httpx.Request, Known | None]:
         """The request as the workspace wants it, and what its answer is to be read by."""
         token = self._credentials.token()
-        host = httpx.URL(token.host)
+        host, base = httpx.URL(token.host), self._base_of(token.host)
         url = httpx.URL(str(request.url))  # which may be one of httpx2
         found = call(url.path) if request.method == "POST" else None
-        if found is None and (url.scheme, url.netloc) != (host.scheme, host.netloc):
+        if found is None and origin(url) not in (origin(host), origin(base)):
             raise Refused(
                 f"{without_query(str(url))} is neither the API of a model nor at {host}",
                 hint="use another client for it: this one goes to the workspace",
             )
         content, known = request.content, None
         if found:
-            url = url.copy_with(scheme=host.scheme, netloc=host.netloc, path=found.path).copy_remove_param("key")
+            is_served = found.path.startswith(PLACE)
+            place = base if is_served else host
+            path = base.path.rstrip("/") + found.path.removeprefix(PLACE) if is_served else found.path
+            url = url.copy_with(scheme=place.scheme, netloc=place.netloc, path=path).copy_remove_param("key")
             body = _object(content)
             model = found.model or body.get("model")
             if isinstance(model, str) and body:
                 known = Known(self._facts(model, token), found.api)
                 fixed = fixes.request(known.facts, known.api, body).body
-                if found.path.startswith(PLACE) and model.startswith("system.ai.") and "model" in body:
+                if is_served and model.startswith("system.ai.") and "model" in body:
                     fixed = {**fixed, "model": catalogue.PREFIX + catalogue.bare(model)}
                 content = content if fixed is body else sse.dumped(fixed)
         kept = [(k, v) for k, v in request.headers.multi_items() if k.lower() not in (*_THEIR_KEYS, *_OF_ONE_HOP)]
@@ -186,6 +195,17 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return httpx.Request(
             request.method, url, headers=headers, content=content, extensions=request.extensions
         ), known
+
+
+class _Auth(Auth):
+    """The token goes to where the models of its host are, too."""
+
+    def __init__(self, credentials: Credentials, base_of: Callable[[str], httpx.URL]) -> None:
+        super().__init__(credentials)
+        self._base_of = base_of
+
+    def _origins(self, token: Token) -> Origins:
+        return {*super()._origins(token), origin(self._base_of(token.host))}
 
 
 def _is_whole(answer: httpx.Response) -> bool:

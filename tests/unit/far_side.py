@@ -20,7 +20,9 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from dbx_auth import endpoints, models
 from dbx_auth.errors import AuthError
+from dbx_auth.models import Model
 from dbx_auth.store import Grant
 from dbx_auth.world import Response, World
 
@@ -85,6 +87,13 @@ class FarSide:
     def posts(self) -> list[Mapping[str, str]]:
         """The forms that were sent."""
         return [asked.form for asked in self.asked if asked.method == "POST"]
+
+
+def models_in(
+    serving: object = None, foundation: object = None, gateway: object = None, unity: object = None
+) -> list[Model]:
+    """The models of a workspace that answers with these documents; any of them may be None or anything else."""
+    return [models.described(row) for row in endpoints.merged(serving, foundation, gateway, unity)]
 
 
 def never(method: str, url: str, **rest: object) -> NoReturn:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.far_side import models_in
 
-from dbx_auth import calling, models
+from dbx_auth import calling
 from dbx_auth.calling import Base
 from dbx_auth.errors import AuthError, Temporary
 from dbx_auth.models import Model
@@ -38,7 +39,7 @@ TALKS = {
 
 
 def model(*apis: str, id: str = "databricks-gpt-5", listed: str = "serving-endpoints") -> Model:
-    (found,) = models.parse([{"name": id}])
+    (found,) = models_in([{"name": id}])
     return found._replace(apis=apis, origins={"id": listed})
 
 

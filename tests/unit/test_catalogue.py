@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.far_side import models_in
 
 import dbx_auth
 from dbx_auth import catalogue, models
@@ -374,9 +375,7 @@ def test_importing_reads_no_file_and_loads_nothing_heavy() -> None:
 
 def test_what_the_catalogue_does_not_know_is_printed_as_a_row_to_complete() -> None:
     page = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "missing.py"))
-    served = models.parse(
-        [{"name": name} for name in ("databricks-gpt-5", "databricks-gpt-99", "system.ai.new", "team")]
-    )
+    served = models_in([{"name": name} for name in ("databricks-gpt-5", "databricks-gpt-99", "system.ai.new", "team")])
     listing = models.Listing("https://one.cloud.databricks.com", "workspace", 0.0, tuple(served))
     unknown = page["missing"](listing)
     assert [model.id for model in unknown] == ["databricks-gpt-99", "system.ai.new"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from unit.far_side import models_in
 
 from dbx_auth import catalogue, endpoints as lists, models
 from dbx_auth.catalogue import APIS, Cost
@@ -63,7 +64,7 @@ def foundation(name: str = "databricks-gpt-5", *types: object, **more: object) -
 
 
 def only(*endpoints: object, foundation: object = None) -> Model:
-    (model,) = models.parse({"endpoints": list(endpoints)}, foundation)
+    (model,) = models_in({"endpoints": list(endpoints)}, foundation)
     return model
 
 
@@ -135,7 +136,7 @@ def test_where_the_workspace_names_no_api_we_know_the_catalogue_says(types: obje
 
 def test_quirks_follow_the_apis_the_workspace_names() -> None:
     codex, gpt = "databricks-gpt-5-1-codex-max", "databricks-gpt-5"
-    both = models.parse(
+    both = models_in(
         [endpoint(codex), endpoint(gpt)],
         [foundation(codex, "mlflow/v1/chat/completions"), foundation(gpt, "openai/v1/responses")],
     )
@@ -259,30 +260,30 @@ def test_a_description_of_the_foundation_model_will_do() -> None:
     "name", [None, "", 7, [], {}, "  ", " padded", "two words", "line\nbreak", "esc\x1b[0m", "\ud800", "n" * 257]
 )
 def test_an_endpoint_without_a_name_to_call_it_by_is_left_out(name: object) -> None:
-    assert models.parse({"endpoints": [{"name": name, "task": "llm/v1/chat"}, {"task": "llm/v1/chat"}]}, None) == []
+    assert models_in({"endpoints": [{"name": name, "task": "llm/v1/chat"}, {"task": "llm/v1/chat"}]}, None) == []
 
 
 @pytest.mark.parametrize("nothing", [None, {}, [], {"endpoints": None}, {"endpoints": "x"}, {"endpoints": [None, 3]}])
 def test_a_workspace_that_serves_nothing_is_an_empty_list(nothing: object) -> None:
-    assert models.parse(nothing, None) == []
-    assert models.parse(nothing, nothing) == []
+    assert models_in(nothing, None) == []
+    assert models_in(nothing, nothing) == []
 
 
 def test_the_bare_array_that_the_databricks_cli_prints_is_understood() -> None:
-    assert models.parse([SONNET], None) == models.parse({"endpoints": [SONNET]}, None)
+    assert models_in([SONNET], None) == models_in({"endpoints": [SONNET]}, None)
 
 
 @pytest.mark.parametrize("absent", [None, "<html>", 3])
 def test_without_the_documented_list_the_other_one_will_do(absent: object) -> None:
-    (model,) = models.parse(absent, {"endpoints": [SONNET]})
+    (model,) = models_in(absent, {"endpoints": [SONNET]})
     assert (model.id, model.facts_from) == ("databricks-claude-sonnet-4-5", "workspace")
 
 
 @pytest.mark.parametrize("seen", [{"endpoints": [SONNET]}, [SONNET]])
 def test_what_this_identity_may_not_see_is_not_listed(seen: object) -> None:
     hidden = foundation("databricks-gpt-5", "openai/v1/responses")
-    assert [model.id for model in models.parse(seen, [hidden, SONNET])] == [SONNET["name"]]
-    assert models.parse({}, [hidden]) == []
+    assert [model.id for model in models_in(seen, [hidden, SONNET])] == [SONNET["name"]]
+    assert models_in({}, [hidden]) == []
 
 
 def test_a_name_that_comes_twice_is_one_model() -> None:
@@ -300,7 +301,7 @@ def test_gaps_are_filled_from_the_second_document_but_not_whether_it_is_ready() 
 
 def test_models_keep_the_order_of_the_workspace() -> None:
     names = ["zeta", "databricks-gpt-5", "alpha"]
-    assert [model.id for model in models.parse([endpoint(name) for name in names], None)] == names
+    assert [model.id for model in models_in([endpoint(name) for name in names], None)] == names
 
 
 JSON = st.recursive(
@@ -350,7 +351,7 @@ DOCUMENT = sometimes(st.fixed_dictionaries({"endpoints": sometimes(st.lists(some
 @settings(max_examples=200, deadline=None)
 @given(endpoints=DOCUMENT, more=DOCUMENT)
 def test_whatever_a_server_answers_becomes_well_formed_models(endpoints: object, more: object) -> None:
-    found = models.parse(endpoints, more)
+    found = models_in(endpoints, more)
     assert len({model.id for model in found}) == len(found)
     for model in found:
         check(model)
@@ -835,7 +836,7 @@ def service(name: str, *types: object, **more: object) -> dict[str, object]:
 
 
 def test_databricks_x_and_system_ai_x_are_one_model_under_the_id_that_can_be_called() -> None:
-    (model,) = models.parse(
+    (model,) = models_in(
         {"endpoints": [endpoint("databricks-gpt-5")]},
         None,
         {"endpoints": [gateway("databricks-gpt-5")]},
@@ -847,7 +848,7 @@ def test_databricks_x_and_system_ai_x_are_one_model_under_the_id_that_can_be_cal
 
 def test_what_only_the_gateways_lists_have_is_listed_and_says_so() -> None:
     alias = gateway("team-alias", {"name": "system.ai.claude-sonnet-4-5", "type": "PAY_PER_TOKEN_FOUNDATION_MODEL"})
-    found = models.parse(
+    found = models_in(
         {"endpoints": [SONNET]}, None, {"endpoints": [alias]}, {"model_services": [service("system.ai.glm-5-3")]}
     )
     assert [(each.id, each.family, each.origins["id"]) for each in found] == [
@@ -865,18 +866,18 @@ def test_what_only_the_gateways_lists_have_is_listed_and_says_so() -> None:
     ],
 )
 def test_where_the_gateway_sends_a_call_tells_the_family(route: dict[str, object]) -> None:
-    (model,) = models.parse({}, None, None, {"model_services": [service("team.models.bot", **route)]})
+    (model,) = models_in({}, None, None, {"model_services": [service("team.models.bot", **route)]})
     assert (model.id, model.family) == ("team.models.bot", "glm")
 
 
 @pytest.mark.parametrize("api_type", ["mlflow/v1/chat/completions", "openai/v1/chat/completions"])
 def test_both_spellings_of_an_api_type_are_known(api_type: str) -> None:
-    (model,) = models.parse({}, None, None, {"model_services": [service("system.ai.gpt-5", api_type)]})
+    (model,) = models_in({}, None, None, {"model_services": [service("system.ai.gpt-5", api_type)]})
     assert model.apis == ("chat",)
 
 
 def test_the_list_of_foundation_models_knows_the_apis_best() -> None:
-    (model,) = models.parse(
+    (model,) = models_in(
         [endpoint("databricks-gpt-5")],
         [foundation("databricks-gpt-5", "openai/v1/responses")],
         None,
@@ -888,7 +889,7 @@ def test_the_list_of_foundation_models_knows_the_apis_best() -> None:
 def test_each_fact_that_is_known_has_an_origin_and_no_other() -> None:
     lists = {"serving-endpoints", "foundation-models", "ai-gateway", "unity-catalog"}
     origins = {*lists, "description", "catalogue", "family default", "id", "config.toml"}
-    for each in models.parse([SONNET, endpoint("team-bot"), endpoint("databricks-kimi-k9")], [SONNET]):
+    for each in models_in([SONNET, endpoint("team-bot"), endpoint("databricks-kimi-k9")], [SONNET]):
         facts = each._asdict()
         known = {name for name, value in facts.items() if value not in (None, (), "")}
         silent = {"facts_from", "default", "origins", "ready"}

@@ -10,8 +10,9 @@ import tomllib
 from typing import Any
 
 import pytest
+from unit.far_side import models_in
 
-from dbx_auth import catalogue, models, recipes
+from dbx_auth import catalogue, recipes
 from dbx_auth.calling import Base
 from dbx_auth.catalogue import Cost
 from dbx_auth.models import Model
@@ -23,12 +24,12 @@ NASTY = Who('it\'s "mine" $(id) \\ é😀')
 
 
 def known(*ids: str) -> list[Model]:
-    return models.parse([{"name": f"databricks-{id}", "task": "llm/v1/chat"} for id in ids])
+    return models_in([{"name": f"databricks-{id}", "task": "llm/v1/chat"} for id in ids])
 
 
-EVERYTHING = models.parse([{"name": id} for id in catalogue.everything()])
-GATEWAYS = models.parse({}, None, None, {"model_services": [{"name": "model-services/system.ai.gpt-5"}]})
-NAMED_BADLY = models.parse([{"name": "team\"'\\#-é😀-gpt", "task": "llm/v1/chat"}])
+EVERYTHING = models_in([{"name": id} for id in catalogue.everything()])
+GATEWAYS = models_in({}, None, None, {"model_services": [{"name": "model-services/system.ai.gpt-5"}]})
+NAMED_BADLY = models_in([{"name": "team\"'\\#-é😀-gpt", "task": "llm/v1/chat"}])
 
 
 def yaml(text: str) -> list[dict[str, Any]]:

@@ -18,11 +18,12 @@ import anyio
 import httpx
 import httpx2
 import pytest
-from machine import OTHER, Machine
+from machine import HOST, OTHER, Machine
 from unit.stubs import ByteServer, Script, http, reset, silence
 
 from dbx_auth import Credentials, Refused, Transport
 from dbx_auth.sandbox import Sandbox
+from dbx_auth.tokens import Token
 from dbx_auth.transport import call
 
 CHAT = "https://api.openai.com/v1/chat/completions"
@@ -247,6 +248,59 @@ def test_any_address_of_the_workspace_is_let_through_with_the_token(machine: Mac
         answer = ask(transport_to(machine, server.url), "GET", server.url + path, headers={"Authorization": "Basic x"})
         assert answer.content == b"[1]"
         assert sent(server).path == path and sent(server).headers["authorization"] == "bearer dapi-ours"
+
+
+def test_a_base_url_of_config_toml_is_where_model_calls_go_and_nothing_else(machine: Machine, ask: Asker) -> None:
+    with ByteServer(http(b"{}", "200 OK", JSON)) as workspace, ByteServer(http(b"{}", "200 OK", JSON)) as gateway:
+        machine.write(
+            machine.home / ".config/dbx-auth/config.toml",
+            f"[hosts.'{workspace.url}']\nbase_url = '{gateway.url}/dbx/'\n",
+        )
+        transport = transport_to(machine, workspace.url)
+        asked_for = {
+            f"https://api.openai.com/v1/chat/completions?a=b&key={SECRETS[4]}": "/dbx/chat/completions?a=b",
+            f"{workspace.url}/serving-endpoints/mine/invocations": "/dbx/mine/invocations",
+            f"{gateway.url}/dbx/anthropic/v1/messages": "/dbx/anthropic/v1/messages",
+            f"{workspace.url}/ai-gateway/mlflow/v1/embeddings": "",
+        }
+        for url, there in asked_for.items():
+            assert ask(transport, "POST", url, json=asked()).status == 200
+            [request] = [each for each in [*gateway.requests, *workspace.requests] if each.startswith(b"POST")]
+            assert (request in gateway.requests) is bool(there)
+            assert request.startswith(f"POST {there or '/ai-gateway/mlflow/v1/embeddings'} ".encode())
+            assert b"Bearer dapi-ours" in request
+            gateway.requests.clear()
+            workspace.requests.clear()
+        for server in (gateway, workspace):
+            server.requests.clear()
+            assert ask(transport, "GET", f"{server.url}/v1/models").status == 200
+            assert b"Bearer dapi-ours" in server.requests[0]
+        with pytest.raises(Refused):
+            ask(transport, "GET", f"{OTHER}/v1/models")
+
+
+def test_the_token_of_another_host_does_not_follow_the_base_url_of_this_one(machine: Machine, ask: Asker) -> None:
+    """A profile may be pointed elsewhere while a transport lives."""
+    with ByteServer(http(b"{}", "200 OK", JSON)) as gateway, ByteServer(http(b"{}", "200 OK", JSON)) as new:
+        machine.write(machine.home / ".config/dbx-auth/config.toml", f"[hosts.'{HOST}']\nbase_url = '{gateway.url}'\n")
+        tokens = [Token("dapi-old", None, "pat", "env", HOST), Token("dapi-new", None, "pat", "env", new.url)]
+        credentials = Credentials(world=machine.world)
+        transport = Transport(credentials)
+        for token, server in zip(tokens, (gateway, new), strict=True):
+            with mock.patch.object(credentials, "token", lambda rejected=None, token=token: token):
+                assert ask(transport, "POST", CHAT, json=asked()).status == 200
+                assert token.value.encode() in sent(server).raw
+        assert len(gateway.requests) == 1
+
+
+def test_the_models_that_a_client_makes_up_are_not_all_remembered(machine: Machine) -> None:
+    with ByteServer(http(b"{}", "200 OK", JSON)) as server, mock.patch("dbx_auth.transport.MOST", 3):
+        transport = transport_to(machine, server.url)
+        with httpx.Client(transport=transport) as client:
+            for number in range(8):
+                client.post(CHAT, json=asked(f"databricks-{number}"))
+                assert len(transport._known) <= 3
+        assert list(transport._known) == ["databricks-6", "databricks-7"]
 
 
 # ---- bodies that go there --------------------------------------------------------------------------------------------
