@@ -49,9 +49,9 @@ def _saying_something(message: Message) -> Message | None:
     content = message["content"]
     if content is None or not (content == [] or _is_blank(content)):
         return message
-    if message.get("tool_calls"):
-        return {**message, "content": None}
-    return walk.put(message, "content", NO_OUTPUT) if message.get("role") == "tool" else None
+    if message.get("role") == "tool":
+        return walk.put(message, "content", NO_OUTPUT)
+    return {**message, "content": None} if message.get("tool_calls") else None
 
 
 def _if_it_says_something(part: Body) -> Body | None:
@@ -69,13 +69,13 @@ def _is_blank(text: object) -> bool:
 
 def single_tool_calls(body: Body, api: str, facts: Facts) -> Body:
     messages = body.get("messages")
-    if not isinstance(messages, list) or all(len(walk.calls(m)) < 2 for m in walk.objects(messages)):
+    if not isinstance(messages, list) or all(len(_made_by(m)) < 2 for m in walk.objects(messages)):
         return body
     new: list[object] = []
     left = list(messages)
     while left:
         message = left.pop(0)
-        calls = walk.calls(message) if isinstance(message, dict) else []
+        calls = _made_by(message)
         if len(calls) < 2:
             new.append(message)
             continue
@@ -90,6 +90,11 @@ def single_tool_calls(body: Body, api: str, facts: Facts) -> Body:
             answers = [a for a in answers if not any(a is one for one in mine)]
         new += answers
     return {**body, "messages": new}
+
+
+def _made_by(message: object) -> list[Body]:
+    """The calls of a message of the model's; nobody else makes any."""
+    return walk.calls(message) if isinstance(message, dict) and message.get("role") == "assistant" else []
 
 
 def tool_output_as_text(body: Body, api: str, facts: Facts) -> Body:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, example, given, settings, strategies as st
 
 from dbx_auth import catalogue, fixes
 from dbx_auth.catalogue import Facts
@@ -123,8 +123,15 @@ def test_of_any_request_each_fix_makes_one_that_it_leaves_alone(body: Body, api:
     assert spelled(body) == before, "what is given stays as it is"
 
 
+def calls_of_a_tool(content: object, *calls: object) -> Body:
+    """A tool's message that makes calls, as no client sends it."""
+    return {"messages": [{"role": "tool", "tool_call_id": "c1", "content": content, "tool_calls": list(calls)}]}
+
+
 @examples
 @given(body=BODIES, api=st.sampled_from(APIS), model=st.sampled_from(MODELS))
+@example(calls_of_a_tool(None, {"id": "c1"}, {"id": "c2"}), CHAT, "databricks-gemma-3-12b")
+@example(calls_of_a_tool(" ", {"id": "c1"}), CHAT, "databricks-gemma-3-12b")
 def test_all_fixes_of_a_model_together_make_a_request_that_they_leave_alone(body: Body, api: str, model: str) -> None:
     facts, before = catalogue.facts(model), spelled(body)
     once = fixes.request(facts, api, body).body
