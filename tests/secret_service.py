@@ -113,6 +113,13 @@ class SecretService:
 
         self._processes[-1].send_signal(signal.SIGSTOP)
 
+    def answer_again(self) -> None:
+        """Go on after `stop_answering`, and first with what has been asked meanwhile."""
+        import signal
+
+        self._processes[-1].send_signal(signal.SIGCONT)
+        self._wait(self._collection_is_there)
+
     def _start(self, *argv: str) -> subprocess.Popen[bytes]:
         quiet = subprocess.DEVNULL
         env = {**self.env, "HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder), "PATH": "/usr/bin:/bin"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -76,7 +75,7 @@ class Desk:
 
     def go_on(self) -> None:
         """Let a keyring that had stopped answer again."""
-        self.keyring._processes[-1].send_signal(signal.SIGCONT)
+        self.keyring.answer_again()
 
 
 @pytest.fixture
