@@ -26,6 +26,9 @@ SERVING = {
 }
 """The path of each API there."""
 
+GATEWAYS = "/ai-gateway"
+"""Where it has those of its AI Gateway."""
+
 GATEWAY = {
     "chat": "/mlflow/v1/chat/completions",
     "responses": "/openai/v1/responses",
@@ -33,7 +36,7 @@ GATEWAY = {
     "generateContent": "/gemini/v1beta/models/{id}:generateContent",
     "embeddings": "/mlflow/v1/embeddings",
 }
-"""The same under `https://HOST/ai-gateway`, for models that only the gateway's own lists have."""
+"""The same in GATEWAYS, for models that only the gateway's own lists have."""
 
 QUESTION = "What is the weather in Berlin? Call the tool."
 
@@ -61,8 +64,8 @@ def base(host: str, world: World) -> Base:
     """Where calls go: `[hosts."…"] base_url` of config.toml, else `/serving-endpoints` of the host."""
     if not host:
         host = "https://<your workspace>"
-        return Base(host + PLACE, f"{host}/ai-gateway")
-    return Base(settings.base_url(world, host) or host + PLACE, f"{host}/ai-gateway")
+        return Base(host + PLACE, host + GATEWAYS)
+    return Base(settings.base_url(world, host) or host + PLACE, host + GATEWAYS)
 
 
 def _is_gateways(model: Model) -> bool:

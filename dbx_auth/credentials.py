@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 
 from . import profile as profiles, resolve
-from .errors import ConfigError
+from .errors import ConfigError, Temporary
 from .tokens import AIM, FLOOR, Demand, Token
 from .world import World
 
@@ -40,7 +40,15 @@ class Credentials:
         self.world = world or World.system()
         self._lock = threading.Lock()
         self._held: Token | None = None
+        self._failed: tuple[Temporary, float] | None = None
         _all.add(self)
+
+    @classmethod
+    def of(cls, flags: profiles.Flags, world: World) -> Credentials:
+        """Those that a command was asked for."""
+        found = cls(world=world)
+        found._flags = flags
+        return found
 
     @property
     def host(self) -> str:
@@ -56,14 +64,31 @@ class Credentials:
         Raises LoginRequired when a person must log in, Temporary when trying again may help, and the other errors
         of `dbx_auth.AuthError` for what has to be put right.
         """
+        began = self.world.monotonic()
         with self._lock:
-            held = self._held
-            if held and held.value != rejected and held.life(self.world.now()) >= max(self._min_ttl, FLOOR):
+            held = self.held()
+            if held and held.value != rejected:
                 return held  # spares the files; a token that another process renewed meanwhile does not end this one
+            if self._failed and self._failed[1] >= began:  # while we waited; the next one to ask may have more luck
+                raise self._failed[0]
             resolve.load()
             demand = Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
-            self._held = resolve.token(profiles.load(self.world, self._flags), self.world, demand)
+            try:
+                self._held = resolve.token(profiles.load(self.world, self._flags), self.world, demand)
+            except Temporary as error:
+                self._failed = error, self.world.monotonic()
+                raise
             return self._held
+
+    def held(self) -> Token | None:
+        """The token of the last time while it is fresh, without waiting for anything; None where it is not."""
+        held = self._held
+        return held if held and held.life(self.world.now()) >= max(self._min_ttl, FLOOR) else None
+
+    def settle(self, seconds: float) -> None:
+        """Wait while a token is being renewed, so many seconds at most: who leaves in the middle may lose a login."""
+        if self._lock.acquire(timeout=seconds):
+            self._lock.release()
 
     def headers(self) -> dict[str, str]:
         """The headers that a request to the workspace must carry."""

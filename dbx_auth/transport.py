@@ -15,7 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -34,6 +34,12 @@ from .world import USER_AGENT, Client, open_client, without_query
 
 MOST = 1_000
 """How many models are remembered at a time: a client may make names up."""
+
+LARGEST = 32 << 20
+"""Bytes of an answer in one piece."""
+
+LARGE = 65_536
+"""Bytes of a request that take so long to mend that an event loop had better go on meanwhile."""
 
 _ENDS = {"/chat/completions": "chat", "/responses": "responses", "/messages": "messages", "/embeddings": "embeddings"}
 _GEMINI = re.compile(r"/models/([^/:]+):(generateContent|streamGenerateContent)$")
@@ -56,11 +62,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+FIXES = "dbx_auth.fixes"
+"""The extension of a response that has the names of the fixes that were applied; to a stream, so far."""
+
+
 class Known(NamedTuple):
-    """What is known of the model that is called, and through which API."""
+    """What is known of the model that is called, through which API, and the fixes that its request needed."""
 
     facts: Facts
     api: str
+    fixes: tuple[str, ...] = ()
 
 
 class Call(NamedTuple):
@@ -69,6 +80,23 @@ class Call(NamedTuple):
     api: str
     path: str
     model: str = ""
+
+
+class Asked(NamedTuple):
+    """A request as it came: where to, which model's API that is if it is one, its body and the model."""
+
+    url: httpx.URL
+    call: Call | None
+    body: dict[str, Any]
+    model: str
+
+
+def _read(request: httpx.Request) -> Asked:
+    url = httpx.URL(str(request.url))  # which may be one of httpx2
+    found = call(url.path) if request.method == "POST" else None
+    body = _object(request.content) if found else {}
+    model = found.model or body.get("model") if found and body else ""
+    return Asked(url, found, body, model if isinstance(model, str) else "")
 
 
 def call(path: str) -> Call | None:
@@ -106,25 +134,29 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
-        sent, known = self._outgoing(request)
+        sent, known = self._outgoing(request, _read(request), self._credentials.token())
         with self._lock:
             client = self._client = self._client or self._opened(httpx.Client, sent)
         with _errors_of(request):
             answer = client.send(sent, stream=True)
-            if known and _is_whole(answer):
-                answer.read()
-        return _incoming(answer, known, request)
+            content = _read_whole(answer) if known and _is_whole(answer) else None
+        return _incoming(answer, known, content, request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
-        sent, known = await anyio.to_thread.run_sync(self._outgoing, request)
+        asked, token = _read(request), self._credentials.held()
+        if token and self._is_at_hand(asked) and len(request.content) < LARGE:
+            sent, known = self._outgoing(request, asked, token)
+        else:
+            sent, known = await anyio.to_thread.run_sync(
+                lambda: self._outgoing(request, asked, self._credentials.token())
+            )
         client = self._async_client.get() or self._opened(httpx.AsyncClient, sent)
         self._async_client.set(client)
         with _errors_of(request):
             answer = await client.send(sent, stream=True)
-            if known and _is_whole(answer):
-                await answer.aread()
-        return _incoming(answer, known, request)
+            content = await _aread_whole(answer) if known and _is_whole(answer) else None
+        return _incoming(answer, known, content, request)
 
     def close(self) -> None:
         """Close the connections; the next request opens others."""
@@ -142,14 +174,21 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def _facts(self, model: str, token: Token) -> Facts:
         """What is known of a model, for as long as a list of models is used again."""
-        now = self._credentials.world.now()
-        facts, since = self._known.get(model, (None, 0.0))
-        if facts is None or not 0 <= now - since < models.KEPT:
+        facts = self._remembered(model)
+        if facts is None:
             facts = models.called(model, token, self._credentials.world)
             if len(self._known) >= MOST:
                 self._known.clear()
-            self._known[model] = facts, now
+            self._known[model] = facts, self._credentials.world.now()
         return facts
+
+    def _remembered(self, model: str) -> Facts | None:
+        facts, since = self._known.get(model, (None, 0.0))
+        return facts if 0 <= self._credentials.world.now() - since < models.KEPT else None
+
+    def _is_at_hand(self, asked: Asked) -> bool:
+        """Whether nobody has to be asked before this can be sent."""
+        return not asked.model or self._remembered(asked.model) is not None
 
     def _base_of(self, host: str) -> httpx.URL:
         """What stands in front of the path of each API."""
@@ -161,12 +200,10 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         env, plain = self._credentials.world.env, request.url.scheme == "http"
         return open_client(kind, env, plain, auth=_Auth(self._credentials, self._base_of))
 
-    def _outgoing(self, request: httpx.Request) -> tuple[httpx.Request, Known | None]:
+    def _outgoing(self, request: httpx.Request, asked: Asked, token: Token) -> tuple[httpx.Request, Known | None]:
         """The request as the workspace wants it, and what its answer is to be read by."""
-        token = self._credentials.token()
         host, base = httpx.URL(token.host), self._base_of(token.host)
-        url = httpx.URL(str(request.url))  # which may be one of httpx2
-        found = call(url.path) if request.method == "POST" else None
+        url, found, body = asked.url, asked.call, asked.body
         if found is None and origin(url) not in (origin(host), origin(base)):
             raise Refused(
                 f"{without_query(str(url))} is neither the API of a model nor at {host}",
@@ -178,11 +215,10 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             place = base if is_served else host
             path = base.path.rstrip("/") + found.path.removeprefix(PLACE) if is_served else found.path
             url = url.copy_with(scheme=place.scheme, netloc=place.netloc, path=path).copy_remove_param("key")
-            body = _object(content)
-            model = found.model or body.get("model")
-            if isinstance(model, str) and body:
-                known = Known(self._facts(model, token), found.api)
-                fixed = fixes.request(known.facts, known.api, body).body
+            if model := asked.model:
+                facts = self._facts(model, token)
+                fixed, names = fixes.request(facts, found.api, body)
+                known = Known(facts, found.api, names)
                 if is_served and model.startswith("system.ai.") and "model" in body:
                     fixed = {**fixed, "model": catalogue.PREFIX + catalogue.bare(model)}
                 content = content if fixed is body else sse.dumped(fixed)
@@ -213,22 +249,51 @@ def _is_whole(answer: httpx.Response) -> bool:
     return answer.is_success and answer.headers.get("content-type", "").startswith("application/json")
 
 
-def _incoming(answer: httpx.Response, known: Known | None, request: httpx.Request) -> httpx.Response:
-    """The answer as clients expect it, in the classes of the library that asks; one in one piece has been read."""
+def _read_whole(answer: httpx.Response) -> bytes:
+    with closing(answer):
+        content = bytearray()
+        for piece in answer.iter_bytes():
+            content += _bounded(piece, len(content))
+    return bytes(content)
+
+
+async def _aread_whole(answer: httpx.Response) -> bytes:
+    async with aclosing(answer):
+        content = bytearray()
+        async for piece in answer.aiter_bytes():
+            content += _bounded(piece, len(content))
+    return bytes(content)
+
+
+def _bounded(piece: bytes, before: int) -> bytes:
+    if before + len(piece) > LARGEST:
+        raise Refused(
+            f"the answer of the model is too large: it has more than {LARGEST >> 20} MiB", hint="ask for it as a stream"
+        )
+    return piece
+
+
+def _incoming(
+    answer: httpx.Response, known: Known | None, content: bytes | None, request: httpx.Request
+) -> httpx.Response:
+    """The answer as clients expect it, in the classes of the library that asks; `content` if it came in one piece."""
     make: type[httpx.Response] = _library(request).Response
     headers = [(k, v) for k, v in answer.headers.multi_items() if k.lower() not in (*_OF_ONE_HOP, "content-encoding")]
-    if known and _is_whole(answer):
-        body = _object(answer.content)
-        fixed = fixes.reply(known.facts, known.api, body).body
-        content = answer.content if fixed is body else sse.dumped(fixed)
-        return make(answer.status_code, headers=headers, content=content, extensions=answer.extensions)
-    events = None
+    if known and content is not None:
+        body = _object(content)
+        fixed, names = fixes.reply(known.facts, known.api, body)
+        content = content if fixed is body else sse.dumped(fixed)
+        extensions = {**answer.extensions, FIXES: {*known.fixes, *names}}
+        return make(answer.status_code, headers=headers, content=content, extensions=extensions)
+    extensions, events = answer.extensions, None
     if known and answer.headers.get("content-type", "").startswith("text/event-stream"):
         events = fixes.Stream(known.facts, known.api)
+        events.names.update(known.fixes)
+        extensions = {**extensions, FIXES: events.names}
     elif "content-encoding" in answer.headers:
         headers.append(("content-encoding", answer.headers["content-encoding"]))
     stream: Any = _body_of(_library(request))(answer, events, request)
-    return make(answer.status_code, headers=headers, stream=stream, extensions=answer.extensions)
+    return make(answer.status_code, headers=headers, stream=stream, extensions=extensions)
 
 
 def _library(request: object) -> Any:

@@ -27,6 +27,7 @@ from dbx_auth import (
     token_provider,
 )
 from dbx_auth.errors import UsageError
+from dbx_auth.profile import Flags
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.store import AuthJson, Grant, OwnSlot, grant_fields
 from dbx_auth.tokens import format_expiry
@@ -364,6 +365,109 @@ def test_a_principal_is_asked_for_anew_when_its_token_is_stale_and_only_then(
     clock.now += 3400
     mine.token()
     assert [r.grant_type for r in sandbox.log if r.grant_type] == ["client_credentials"] * 2
+
+
+# ---- what a server of ours needs -------------------------------------------------------------------------------------
+
+
+def test_what_is_held_is_the_fresh_token_of_the_last_time_and_nobody_is_asked(machine: Machine) -> None:
+    clock = logged_in(machine)
+    mine = credentials(machine)
+    assert mine.held() is None
+    first = mine.token()
+    machine.auth_json.unlink()
+    assert mine.held() is first
+    clock.now += 3300
+    assert mine.held() is first
+    clock.now += 1
+    assert mine.held() is None, "from here on it is to be renewed"
+
+
+@pytest.mark.parametrize(
+    ("min_ttl", "life", "held"), [(900, 901, True), (900, 899, False), (0, 41, True), (0, 30, False)]
+)
+def test_what_is_held_has_the_life_that_was_asked_for(
+    machine: Machine, min_ttl: float, life: float, held: bool
+) -> None:
+    clock = logged_in(machine)
+    mine = credentials(machine, min_ttl=min_ttl)
+    mine.token()
+    clock.now += 3600 - life
+    assert (mine.held() is not None) is held
+
+
+def renewing(machine: Machine) -> tuple[Credentials, threading.Thread, threading.Event, threading.Event]:
+    """Credentials that are being renewed: in a thread, since an event, and until another."""
+    clock, began, go = logged_in(machine), threading.Event(), threading.Event()
+    far = FarSide({TOKEN: given()})
+
+    def slow(*args: Any, **rest: Any) -> Any:
+        began.set()
+        assert go.wait(30)
+        return far(*args, **rest)
+
+    mine = credentials(machine, slow)
+    clock.now += 3600
+    return mine, threading.Thread(target=mine.token), began, go
+
+
+def test_what_is_held_is_not_waited_for(machine: Machine) -> None:
+    mine, thread, began, go = renewing(machine)
+    thread.start()
+    assert began.wait(30) and mine.held() is None
+    go.set()
+    thread.join(30)
+    held = mine.held()
+    assert held and held.value == "new-1"
+
+
+def test_who_leaves_waits_for_a_renewal_that_has_begun(machine: Machine) -> None:
+    mine, thread, began, go = renewing(machine)
+    settled: list[bool] = []
+
+    def leave() -> None:
+        mine.settle(30)
+        settled.append(go.is_set())
+
+    leaving = threading.Thread(target=leave)
+    thread.start()
+    assert began.wait(30)
+    leaving.start()
+    leaving.join(0.1)
+    assert leaving.is_alive(), "it leaves in the middle"
+    go.set()
+    leaving.join(30)
+    thread.join(30)
+    assert settled == [True]
+
+
+def test_and_not_for_ever(machine: Machine) -> None:
+    mine, thread, began, go = renewing(machine)
+    thread.start()
+    assert began.wait(30)
+    mine.settle(0.05)
+    assert not go.is_set() and thread.is_alive()
+    go.set()
+    thread.join(30)
+
+
+def test_settling_when_there_is_nothing_to_settle_leaves_no_lock_behind(machine: Machine) -> None:
+    logged_in(machine)
+    mine = credentials(machine)
+    mine.settle(0)
+    mine.settle(0)
+    assert mine.token().value == "old"
+    mine.settle(0)
+    assert mine.token().value == "old"
+
+
+def test_those_of_a_command_are_those_that_it_was_asked_for(machine: Machine) -> None:
+    machine.write(machine.config, f"[DEV]\nhost={HOST}\ntoken=dev\n[PROD]\nhost={OTHER}\ntoken=prod\n")
+    for flags, value, host in ((Flags(profile="PROD"), "prod", OTHER), (Flags(profile="DEV"), "dev", HOST)):
+        mine = Credentials.of(flags, machine.world._replace(http=never))
+        assert (mine.host, mine.token().value) == (host, value)
+    mine = Credentials.of(Flags(host=HOST, account_id="an-account"), machine.world)
+    assert mine in credentials_module._all and mine._flags.account_id == "an-account"
 
 
 # ---- token_provider --------------------------------------------------------------------------------------------------

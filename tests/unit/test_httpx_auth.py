@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -116,10 +117,140 @@ def test_a_token_that_is_refused_twice_is_not_tried_a_third_time(machine: Machin
 
 @both
 @pytest.mark.parametrize("status", [400, 403, 407, 429, 500])
-def test_only_a_401_is_about_the_token(machine: Machine, send: Send, status: int) -> None:
+def test_a_status_other_than_401_is_not_by_itself_about_the_token(machine: Machine, send: Send, status: int) -> None:
     workspace = Workspace(status=status)
     assert send(logged_in(machine, never), workspace, "GET", "/x").status_code == status
     assert len(workspace.seen) == 1
+
+
+class InWords(Workspace):
+    """Refuses with a JSON body that says why; `made` has the answers, to see what becomes of them."""
+
+    def __init__(self, status: int, said: object, *good: str, kind: str = "application/json") -> None:
+        super().__init__(*good, status=status)
+        self.said, self.kind = json.dumps(said).encode(), kind
+        self.made: list[Piecemeal] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        answer = super().__call__(request)
+        if answer.status_code == 200:
+            return answer
+        self.made.append(body := Piecemeal(self.said))
+        return httpx.Response(self.status, headers={"Content-Type": self.kind}, stream=body)
+
+
+class Piecemeal(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that comes from the network, and of which is known how much was read."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.read = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self.content), 10):
+            self.read += 10
+            yield self.content[start : start + 10]
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+ABOUT_THE_TOKEN: list[tuple[int, object]] = [
+    (403, {"error_code": "403", "message": "Invalid access token."}),
+    (403, {"error_code": 403, "message": "Invalid Token"}),
+    (403, {"message": "invalid access token [ReqId: 1]"}),
+    (400, {"error": {"message": "expired OAuth token"}}),
+    (400, {"message": "The access token is expired"}),
+    (400, {"message": "oauth token was revoked"}),
+    (403, {"message": "Bearer token has been revoked"}),
+    (400, {"message": "malformed bearer token"}),
+    (400, {"message": "Invalid credential"}),
+]
+NOT_ABOUT_IT: list[tuple[int, object]] = [
+    (403, {"error_code": "PERMISSION_DENIED", "message": "You may not query this endpoint."}),
+    (403, {"message": "Your access token has not the required scopes: model-serving"}),
+    (400, {"message": "max_tokens: 99999 tokens are too many"}),
+    (400, {"message": "invalid tokenizer"}),
+    (400, {"message": "invalid tokens in the prompt"}),
+    (400, {"message": "a token limit that is not valid"}),
+    (403, []),
+    (403, "no"),
+]
+
+
+@both
+@pytest.mark.parametrize(("status", "said"), ABOUT_THE_TOKEN)
+def test_a_refusal_that_speaks_of_the_token_is_as_good_as_a_401(
+    machine: Machine, send: Send, status: int, said: object
+) -> None:
+    workspace, far = InWords(status, said, "new"), FarSide({TOKEN: (200, GIVEN)})
+    answer = send(logged_in(machine, far), workspace, "POST", "/x", json={"a": 1})
+    assert answer.status_code == 200 and workspace.tokens == ["old", "new"]
+    assert {content for _, _, content in workspace.seen} == {b'{"a":1}'} and len(far.posts()) == 1
+
+
+@both
+@pytest.mark.parametrize(("status", "said"), NOT_ABOUT_IT)
+def test_any_other_refusal_is_handed_on_and_can_be_read(
+    machine: Machine, send: Send, status: int, said: object
+) -> None:
+    workspace = InWords(status, said)
+    answer = send(logged_in(machine, never), workspace, "POST", "/x", json={"a": 1})
+    assert (answer.status_code, answer.json(), workspace.tokens) == (status, said, ["old"])
+
+
+@both
+@pytest.mark.parametrize("status", [402, 404, 407, 429, 500, 503])
+def test_with_any_other_status_it_may_say_what_it_likes(machine: Machine, send: Send, status: int) -> None:
+    workspace = InWords(status, {"message": "Invalid access token."})
+    assert send(logged_in(machine, never), workspace, "GET", "/x").status_code == status
+    assert workspace.tokens == ["old"]
+
+
+@both
+@pytest.mark.parametrize("kind", ["text/html", "text/event-stream", "application/octet-stream", ""])
+def test_what_is_no_json_may_say_so_too(machine: Machine, send: Send, kind: str) -> None:
+    workspace = InWords(403, {"message": "Invalid access token."}, kind=kind)
+    assert send(logged_in(machine, never), workspace, "GET", "/x").status_code == 403
+    assert workspace.tokens == ["old"]
+
+
+@both
+def test_one_that_speaks_of_the_new_token_too_is_handed_on(machine: Machine, send: Send) -> None:
+    workspace, far = InWords(403, {"message": "Invalid access token."}), FarSide({TOKEN: (200, GIVEN)})
+    answer = send(logged_in(machine, far), workspace, "GET", "/x")
+    assert answer.status_code == 403 and answer.json() == {"message": "Invalid access token."}
+    assert workspace.tokens == ["old", "new"] and len(far.posts()) == 1
+
+
+@both
+def test_a_key_that_cannot_be_renewed_is_not_sent_again_whatever_is_said(machine: Machine, send: Send) -> None:
+    machine.env.update(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="dapi")
+    workspace = InWords(403, {"message": "Invalid access token."})
+    answer = send(Auth(Credentials(world=machine.world._replace(http=never))), workspace, "GET", "/x")
+    assert answer.json() == {"message": "Invalid access token."} and workspace.tokens == ["dapi"]
+
+
+def test_a_streamed_refusal_that_is_handed_on_can_still_be_read(machine: Machine) -> None:
+    workspace = InWords(403, {"message": "You may not."})
+    with client(logged_in(machine, never), workspace) as session, session.stream("GET", "/x") as answer:
+        assert b"".join(answer.iter_bytes()) == b'{"message": "You may not."}'
+
+
+@pytest.mark.parametrize("status", [404, 429, 500])
+def test_no_answer_is_read_for_it_that_cannot_be_about_the_token(machine: Machine, status: int) -> None:
+    workspace = InWords(status, {"message": "m" * 1000}, "none")
+    with client(logged_in(machine, never), workspace) as session, session.stream("GET", "/x"):
+        assert workspace.made[0].read == 0
+
+
+def test_a_refusal_without_end_is_not_read_to_the_end(machine: Machine) -> None:
+    """Whoever speaks of the token does so at the beginning."""
+    workspace = InWords(403, {"message": "m" * (1 << 23)})
+    with client(logged_in(machine, never), workspace) as session, session.stream("GET", "/x") as answer:
+        assert answer.status_code == 403
+        assert workspace.made[0].read < 1 << 22
 
 
 @both

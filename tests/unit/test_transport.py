@@ -24,7 +24,7 @@ from unit.stubs import ByteServer, Script, http, reset, silence
 from dbx_auth import Credentials, Refused, Transport
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.tokens import Token
-from dbx_auth.transport import call
+from dbx_auth.transport import FIXES, call
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 CHAT_HERE = "/serving-endpoints/chat/completions"
@@ -179,6 +179,109 @@ def test_a_refusal_of_a_good_token_is_handed_on(machine: Machine, ask: Asker) ->
     with ByteServer(http(b'{"error_code": "401"}', "401 Unauthorized", JSON)) as server:
         answer = ask(transport_to(machine, server.url), "POST", CHAT, json=asked())
         assert (answer.status, answer.json(), len(server.requests)) == (401, {"error_code": "401"}, 1)
+
+
+ABOUT_IT = b'{"error_code": "403", "message": "Invalid access token."}'
+NOT_ABOUT_IT = b'{"error_code": "PERMISSION_DENIED", "message": "You may not."}'
+STREAMED = b'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+
+
+class Strict:
+    """A workspace that takes the token it gives for a refresh, and refuses every other with `refusal`."""
+
+    def __init__(self, refusal: bytes, answer: bytes) -> None:
+        self.refusal, self.answer = refusal, answer
+        self.server = ByteServer(self)
+
+    def __call__(self, connection: socket.socket, over: threading.Event) -> None:
+        asked = self.server.requests[-1]
+        if asked.startswith(b"POST /oidc/v1/token "):
+            given = {"access_token": "new", "refresh_token": "r2", "expires_in": 3600, "token_type": "Bearer"}
+            connection.sendall(http(json.dumps(given).encode(), "200 OK", JSON))
+        elif asked.startswith(b"GET "):
+            connection.sendall(http(b"{}", "404 Not Found", JSON))
+        else:
+            connection.sendall(self.answer if b"Bearer new" in asked else self.refusal)
+
+    @property
+    def posts(self) -> list[str]:
+        return [each.split(b" ", 2)[1].decode() for each in self.server.requests if each.startswith(b"POST")]
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "403 Forbidden", "401 Unauthorized"])
+@pytest.mark.parametrize("packed", [False, True], ids=["identity", "gzip"])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_token_that_is_refused_in_words_is_renewed_too(
+    machine: Machine, ask: Asker, status: str, packed: bool, streamed: bool
+) -> None:
+    said = gzip.compress(ABOUT_IT) if packed else ABOUT_IT
+    refusal = http(said, status, JSON, *(["Content-Encoding: gzip"] if packed else []))
+    answer = http(STREAMED, "200 OK", STREAM) if streamed else http(b'{"choices": []}', "200 OK", JSON)
+    strict = Strict(refusal, answer)
+    with strict.server as server:
+        machine.cached_login(server.url)
+        transport = Transport(Credentials(host=server.url, world=machine.world))
+        told = ask(transport, "POST", CHAT, json=asked(stream=streamed))
+    assert told.status == 200 and told.content == (STREAMED if streamed else b'{"choices": []}')
+    assert strict.posts == [CHAT_HERE, "/oidc/v1/token", CHAT_HERE]
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "403 Forbidden"])
+@pytest.mark.parametrize("packed", [False, True], ids=["identity", "gzip"])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_refusal_that_was_read_can_be_read_again(
+    machine: Machine, ask: Asker, status: str, packed: bool, streamed: bool
+) -> None:
+    said = gzip.compress(NOT_ABOUT_IT) if packed else NOT_ABOUT_IT
+    refusal = http(said, status, JSON, "Retry-After: 3", *(["Content-Encoding: gzip"] if packed else []))
+    strict = Strict(refusal, b"")
+    with strict.server as server:
+        machine.cached_login(server.url)
+        transport = Transport(Credentials(host=server.url, world=machine.world))
+        told = ask(transport, "POST", CHAT, json=asked(stream=streamed))
+        pieces: list[bytes] = []
+        ask.stream(transport, pieces.append, json=asked(stream=streamed))
+    assert (told.status, told.content, told.headers["retry-after"]) == (int(status[:3]), NOT_ABOUT_IT, "3")
+    assert b"".join(pieces) == NOT_ABOUT_IT
+    assert strict.posts == [CHAT_HERE] * 2
+
+
+# ---- the fixes that were applied -------------------------------------------------------------------------------------
+
+
+def fixes_of(answer: Any) -> set[str]:
+    found: set[str] = answer.extensions[FIXES]
+    return found
+
+
+def test_an_answer_says_which_fixes_were_applied_there_and_back(machine: Machine, ask: Asker) -> None:
+    with ByteServer(http(json.dumps(ODD).encode(), "200 OK", JSON)) as server:
+        transport = transport_to(machine, server.url)
+        plain = fixes_of(ask(transport, "POST", CHAT, json=asked(INKLING)).response)
+        more = fixes_of(ask(transport, "POST", CHAT, json=asked(INKLING, store=True)).response)
+    assert plain and plain < more, "that of the answer, and then that of the request as well"
+
+
+def test_an_answer_without_any_has_an_empty_set(machine: Machine, ask: Asker) -> None:
+    with ByteServer(http(json.dumps(MENDED).encode(), "200 OK", JSON)) as server:
+        assert fixes_of(ask(transport_to(machine, server.url), "POST", CHAT, json=asked()).response) == set()
+
+
+def test_a_stream_says_it_when_it_is_over_and_has_said_that_of_its_request_before(machine: Machine) -> None:
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": "hi"}]}}]}\n\n'
+    with ByteServer(http(event + b"data: [DONE]\n\n", "200 OK", STREAM)) as server:
+        with httpx.Client(transport=transport_to(machine, server.url)) as client:
+            with client.stream("POST", CHAT, json=asked(GEMINI, stream=True, store=True)) as answer:
+                before = set(fixes_of(answer))
+                answer.read()
+                after = fixes_of(answer)
+    assert before and before < after
+
+
+def test_what_is_no_call_of_a_model_has_none(machine: Machine, ask: Asker) -> None:
+    with ByteServer(http(b"{}", "200 OK", JSON)) as server:
+        answer = ask(transport_to(machine, server.url), "GET", f"{server.url}/api/2.0/x")
+    assert FIXES not in answer.response.extensions
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------------
