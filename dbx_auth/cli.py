@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from . import __version__, output
-from .errors import AuthError, Refused, UsageError
+from .errors import AuthError, Refused, UsageError, mistake
 from .profile import Flags
 from .world import Ended, World, asked_to_end, end_in_order, tell
 
@@ -29,6 +29,7 @@ VERBS = {
     "profiles": "List the profiles of .databrickscfg.",
     "config": "Show and change our own settings.",
     "doctor": "Look for what is wrong on this machine, and say what to do.",
+    "serve": "Serve a gateway on loopback that any client can call.",
     "completion": "Print the completion script of a shell.",
     "sandbox": "Serve an emulated workspace on loopback.",
 }
@@ -112,19 +113,7 @@ def _failed(error: Exception, argv: Sequence[str]) -> int:
             if error.filename:
                 return _tell(Refused(f"{error.filename} cannot be used: {why}", hint="dbx-auth doctor"), argv)
             return _tell(Refused(f"cannot write the output: {why}", hint="look where stdout goes"), argv)
-    return _tell(_bug(error), argv)
-
-
-def _bug(error: Exception) -> Refused:
-    """What we did not foresee. Its text stays unsaid: it may hold a secret; where it happened does not."""
-    where = error.__traceback__
-    while where and where.tb_next:
-        where = where.tb_next
-    place = f"{os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}" if where else "nowhere"
-    return Refused(
-        f"a mistake of ours: {type(error).__name__} at {place}",
-        hint="please report it, with this line and the command that you ran",
-    )
+    return _tell(mistake(error), argv)
 
 
 def _tell(error: AuthError, argv: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ Messages are lower-case, have no final period, and never hold a secret.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -98,3 +99,15 @@ class InDoubt(Temporary):
 
 class Unavailable(Exception):
     """A source's settings are absent: not a failure, ask the next one."""
+
+
+def mistake(error: BaseException) -> Refused:
+    """What we did not foresee. Its text stays unsaid: it may hold a secret; where it happened does not."""
+    where = error.__traceback__
+    while where and where.tb_next:
+        where = where.tb_next
+    place = f"{os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}" if where else "nowhere"
+    return Refused(
+        f"a mistake of ours: {type(error).__name__} at {place}",
+        hint="please report it, with this line and the command that you ran",
+    )

@@ -525,6 +525,27 @@ def end_in_order() -> None:
                 signal.signal(number, end)
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    if sys.platform == "win32":  # pragma: no cover  os.kill would end it
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x00100000, False, pid)  # SYNCHRONIZE
+        if not handle:
+            return False
+        try:
+            return bool(ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == 0x102)  # WAIT_TIMEOUT
+        finally:
+            ctypes.windll.kernel32.CloseHandle(handle)
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def no_core_dumps() -> None:
     """Keep the memory of this process off the disk, and from debuggers of the same user; for one that lives long.
 

@@ -9,10 +9,11 @@ It needs the extra `dbx-auth[sandbox]`, and imports it when a `Sandbox` is made.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
+
+from dbx_auth.loopback import Loopback
 
 from . import workspace
 from .log import Request
@@ -20,10 +21,7 @@ from .oauth import AuthorizationServer, Login
 from .workspace import ACCOUNT_ID, OIDC, USER, WORKSPACE_ID, Kind
 
 if TYPE_CHECKING:
-    import socket
     from types import TracebackType
-
-    import uvicorn
 
 __all__ = ["Kind", "Login", "Request", "Sandbox"]
 
@@ -51,8 +49,6 @@ class Sandbox:
         from .app import application
 
         self._oauth = AuthorizationServer(USER, token_ttl=token_ttl, now=now)
-        self._port = port
-        self._running: tuple[uvicorn.Server, threading.Thread] | None = None
         self.url = ""
         self.kind = kind
         self.user = USER.user_name
@@ -62,59 +58,20 @@ class Sandbox:
         self.client_id = self._oauth.client_id
         self.client_secret = self._oauth.client_secret
         self.log: list[Request] = []
-        self._app = application(
+        app = application(
             self._oauth, self.log, kind=kind, auto_approve=auto_approve, served=workspace.endpoints(endpoints)
         )
+        self._server = Loopback(app, port, name="dbx-auth-sandbox", grace=1)
 
     def start(self) -> Self:
         """Serve from a daemon thread; connections are accepted when this returns. OSError if the port is taken."""
-        self._serve()
-        return self
-
-    def _serve(self) -> threading.Thread:
-        if self._running:
-            return self._running[1]
-        import socket
-
-        import uvicorn
-
-        from dbx_auth import __version__
-
-        config = uvicorn.Config(
-            self._app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            headers=[("Server", f"dbx-auth-sandbox/{__version__}")],
-            timeout_graceful_shutdown=1,
-        )
-        config.load()
-        listener = socket.create_server(("127.0.0.1", self._port))
-        # asyncio sets it only on sockets it made itself; without it each answer waits 40 ms for the client's ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._port = listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://127.0.0.1:{self._server.listen()}"
         self._oauth.issuer = self.url + OIDC[self.kind]
-        server = uvicorn.Server(config)
-        # The socket already listens, so a client that comes before the thread is up only waits a moment.
-        thread = threading.Thread(target=_run, args=(server, listener), name=f"sandbox {self.url}", daemon=True)
-        thread.start()
-        self._running = server, thread
-        return thread
+        return self
 
     def stop(self) -> None:
         """Finish what is being answered and free the port; harmless when it is not running."""
-        if self._running:
-            server, thread = self._running
-            self._running = None
-            server.should_exit = True
-            thread.join()
+        self._server.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -126,20 +83,8 @@ class Sandbox:
 
     def serve_forever(self) -> None:
         """Serve in the foreground until SIGINT, SIGTERM or a `stop()` from elsewhere, then return."""
-        import signal
-
-        asked_to_stop: list[int] = []
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, lambda n, frame: asked_to_stop.append(n)) for number in signals}
-        try:
-            thread = self._serve()
-            # Short naps: on Windows nothing wakes a thread that waits on a lock, not even Ctrl-C.
-            while not asked_to_stop and thread.is_alive():
-                thread.join(0.2)
-        finally:
-            self.stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self.start()
+        self._server.serve_forever()
 
     def add_login(
         self, *, scopes: str = "all-apis offline_access", client_id: str = "databricks-cli", group_id: str = ""
@@ -149,8 +94,3 @@ class Sandbox:
         With a `group_id` it is in the role of that group.
         """
         return self._oauth.log_in(scopes, client_id, group_id)
-
-
-def _run(server: uvicorn.Server, listener: socket.socket) -> None:
-    with listener:  # an older uvicorn does not close it when it is stopped in its first moment
-        server.run([listener])
