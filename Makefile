@@ -1,6 +1,7 @@
 # make demo        see it work, with no workspace: sandbox, login, status, token, models
 # make test        lint, types, and every test with its coverage
 # make test-hard   storms, crashes, full disks, hostile servers, and mutants of what keeps logins safe; takes minutes
+# make test-gateway  the gateway under all its clients, one failure and attack after the other
 # make pictures    docs/*.svg of what status and models look like, and docs/login.png where Chromium is
 # make tables      the tables of docs/*.md, from the code
 # make catalogue   what a workspace serves (yours, or the sandbox) that dbx_auth/catalogue.toml does not know
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 NODE := tests/oidc_provider tests/js_sdk
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-hard lint pictures tables catalogue completions bench clean
+.PHONY: demo test test-hard test-gateway lint pictures tables catalogue completions bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo.py
@@ -29,6 +30,9 @@ test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
 	$(BIN)/python tests/mutants || $(BIN)/python tests/mutants
 	$(BIN)/pytest -n 2 --dist loadfile tests/hard || $(BIN)/pytest --last-failed --last-failed-no-failures none tests/hard
 	DBX_AUTH_TEST_EXAMPLES=2000 $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
+
+test-gateway: $(VENV)/.dev
+	$(BIN)/pytest -n 2 --dist loadfile tests/gateway
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
