@@ -293,13 +293,14 @@ class Gateway:
 
 def _api_of(path: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
     """In whose shape a client wants to read an answer, also to what it should not have asked."""
-    names = {name for name, _ in headers}
-    if path.startswith("/v1beta/") or _GENERATE.fullmatch(path) or b"x-goog-api-key" in names:
+    if path.startswith("/v1beta/") or _GENERATE.fullmatch(path):
         return GENERATE
-    if path.startswith("/v1/messages") or b"anthropic-version" in names:
+    if path.startswith("/v1/messages"):
         return MESSAGES
-    found = call(path)
-    return found.api if found else CHAT
+    if found := call(path):
+        return found.api
+    names = {name for name, _ in headers}
+    return GENERATE if b"x-goog-api-key" in names else MESSAGES if b"anthropic-version" in names else CHAT
 
 
 async def _body(request: Request) -> bytes:
