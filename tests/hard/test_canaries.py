@@ -79,6 +79,7 @@ BY_ITSELF: dict[str, list[list[str]]] = {
     "doctor": [["doctor"], ["doctor", "-o", "json"], ["doctor", "--fix"]],
     "completion": [["completion", "bash"]],
     "sandbox": [["sandbox", "--port", "70000"]],
+    "serve": [["serve", "--port", "70000"], ["serve", "--key-file", "."]],
 }
 """What asks no source, or the same whatever is set."""
 
@@ -237,8 +238,8 @@ LEAKS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "the environment in a note": (profile, "load", lambda world, flags: _noted(world, flags)),
     "a copy that is left": (store.JsonFile, "read", lambda self: _copied(self)),
     "a copy in base64": (store.JsonFile, "read", lambda self: _copied(self, base64.b64encode)),
-    "a traceback": (cli, "_bug", lambda error: _raised(error)),
-    "the text of a crash": (cli, "_bug", lambda error: dbx_auth.AuthError(str(error), hint="")),
+    "a traceback": (cli, "mistake", lambda error: _raised(error)),
+    "the text of a crash": (cli, "mistake", lambda error: dbx_auth.AuthError(str(error), hint="")),
 }
 _load, _read = profile.load, store.JsonFile.read
 
