@@ -66,3 +66,12 @@ def dumped(data: Mapping[str, Any]) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold
         return json.dumps(data, separators=(",", ":")).encode()
+
+
+def loaded(data: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else, which is handed on as it is."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -8,7 +8,6 @@ nowhere. Streams are handed on event by event.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -94,7 +93,7 @@ class Asked(NamedTuple):
 def _read(request: httpx.Request) -> Asked:
     url = httpx.URL(str(request.url))  # which may be one of httpx2
     found = call(url.path) if request.method == "POST" else None
-    body = _object(request.content) if found else {}
+    body = sse.loaded(request.content) if found else {}
     model = found.model or body.get("model") if found and body else ""
     return Asked(url, found, body, model if isinstance(model, str) else "")
 
@@ -280,7 +279,7 @@ def _incoming(
     make: type[httpx.Response] = _library(request).Response
     headers = [(k, v) for k, v in answer.headers.multi_items() if k.lower() not in (*_OF_ONE_HOP, "content-encoding")]
     if known and content is not None:
-        body = _object(content)
+        body = sse.loaded(content)
         fixed, names = fixes.reply(known.facts, known.api, body)
         content = content if fixed is body else sse.dumped(fixed)
         extensions = {**answer.extensions, FIXES: {*known.fixes, *names}}
@@ -359,15 +358,6 @@ class _Body:
             return event
         if data == sse.DONE:
             return b"".join(sse.with_data(b"", more) for more in self._stream.end()) + event
-        body = _object(data)
+        body = sse.loaded(data)
         fixed = self._stream.event(body) if body else body
         return event if fixed is body else sse.with_data(event, fixed)
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    """A JSON object; an empty one for anything else, which is handed on as it is."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

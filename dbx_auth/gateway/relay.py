@@ -23,7 +23,7 @@ from dbx_auth.credentials import Credentials
 from dbx_auth.errors import AuthError, LoginRequired, Refused, Temporary, mistake
 from dbx_auth.models import Listing, Model
 from dbx_auth.tokens import Token
-from dbx_auth.transport import FIXES, Transport, call
+from dbx_auth.transport import FIXES, MOST, Transport, call
 from dbx_auth.world import masked, one_line
 
 from . import shapes
@@ -175,7 +175,7 @@ class Gateway:
             except LoginRequired:
                 if not token.refreshable:
                     raise
-                return self._listed(token := self._credentials.token(rejected=token.value), refresh)
+                return self._listed(self._credentials.token(rejected=token.value), refresh)
         except (Refused, Temporary) as error:  # who may call models may not be let to list them
             self._world.note(str(error))
             return models.offline(token.host, self._world)
@@ -188,7 +188,7 @@ class Gateway:
         model, since = self._found.get(name, (None, 0.0))
         if model is None or not 0 <= self._world.now() - since < models.KEPT:
             model = await anyio.to_thread.run_sync(self._looked_up, name)
-            if len(self._found) >= 1000:
+            if len(self._found) >= MOST:
                 self._found.clear()
             self._found[name] = model, self._world.now()
         return model
@@ -280,7 +280,7 @@ class Gateway:
     async def _refusal(self, exchange: Exchange, answer: httpx.Response) -> Failed:
         """What the workspace said against a request; it may repeat the token that it was sent."""
         token = self._credentials.held()
-        found = _object(
+        found = sse.loaded(
             masked((await _content(answer)).decode(errors="replace"), [token.value] if token else ()).encode()
         )
         text = one_line(shapes.said(found), 2000) or f"the workspace answered {answer.status_code} and did not say why"
@@ -388,7 +388,7 @@ async def _events(exchange: Exchange, api: str, asked: Body, answer: httpx.Respo
     def translated(event: bytes) -> Iterator[bytes]:
         nonlocal is_over
         data = sse.data_of(event)
-        body = _object(data or b"")
+        body = sse.loaded(data or b"")
         if api and data not in (None, sse.DONE) and not body:
             raise Failed(502, "the workspace sent something that is no JSON in the middle of a stream")
         is_over = is_over or data == sse.DONE or shapes.is_last(api, body)
@@ -432,15 +432,6 @@ def _of_the_network(error: httpx.RequestError) -> Failed:
         return Failed(504, "the workspace did not answer in time")
     reason = one_line(str(error)) or type(error).__name__
     return Failed(502, f"the connection to the workspace failed: {reason}")
-
-
-def _object(data: bytes) -> Body:
-    """A JSON object; an empty one for anything else."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _json(body: Body, status: int = 200, headers: dict[str, str] | None = None) -> Response:
