@@ -14,6 +14,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
+from functools import lru_cache
 from typing import Any, cast
 
 import anyio.to_thread
@@ -75,7 +76,7 @@ class Auth(httpx.Auth):
 
     def _origins(self, token: Token) -> Origins:
         """Where the token may go."""
-        return {origin(httpx.URL(token.host))}
+        return {origin_of(token.host)}
 
 
 def _carry(request: httpx.Request, token: Token, ours: Origins) -> bool:
@@ -127,6 +128,12 @@ def _stop_a_stranger(token: Token, ours: Origins, event: str, info: Mapping[str,
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     """The scheme, the host and the port, if it is not the scheme's own."""
     return url.scheme, url.host, url.port
+
+
+@lru_cache(maxsize=64)
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """The same of a URL in words."""
+    return origin(httpx.URL(url))
 
 
 def _refuses(response: httpx.Response, token: Token, ours: Origins, beginning: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from . import catalogue
 from .catalogue import Cost, Facts
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 KEPT = 300.0
 """Seconds a list is used again before the workspace is asked anew."""
+
+MOST = 1_000
+"""How many models a `Memo` holds at a time: a client may make names up."""
+
+T = TypeVar("T")
 
 SETTINGS = "config.toml"
 """The origin of a fact that a person set."""
@@ -59,12 +64,35 @@ class Model(NamedTuple):
     origins: Mapping[str, str]
     default: bool = True
 
+    @property
+    def facts(self) -> Facts:
+        """What a request to it has to heed."""
+        return Facts(self.family, reasoning=self.reasoning, output=self.output, quirks=self.quirks)
+
     def as_json(self) -> dict[str, Any]:
         """What `models -o json` says about it."""
         said = self._asdict()
         del said["default"]
         said["cost"] = self.cost._asdict() if self.cost else None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+
+
+class Memo(Generic[T]):
+    """What is known of models by the names that a client gave, for as long as a list of models is used again."""
+
+    def __init__(self, world: World) -> None:
+        self._now = world.now
+        self._kept: dict[str, tuple[T, float]] = {}
+
+    def get(self, name: str) -> T | None:
+        found, since = self._kept.get(name, (None, 0.0))
+        return found if 0 <= self._now() - since < KEPT else None
+
+    def keep(self, name: str, found: T) -> T:
+        if len(self._kept) >= MOST:
+            self._kept.clear()
+        self._kept[name] = found, self._now()
+        return found
 
 
 class Listing(NamedTuple):
@@ -115,7 +143,7 @@ def called(name: str, token: Token, world: World) -> Facts:
             world.note(f"{name}: {error}")
     found = next((model for model in models if model.id == name), None)
     (model,) = _with_settings((found or described(Row(name)),), world, only=True)
-    return Facts(model.family, reasoning=model.reasoning, output=model.output, quirks=model.quirks)
+    return model.facts
 
 
 def offline(host: str, world: World) -> Listing:

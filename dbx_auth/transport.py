@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from contextlib import aclosing, closing, contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -27,12 +27,10 @@ from .calling import PLACE, SERVING
 from .catalogue import Facts
 from .credentials import Credentials
 from .errors import Refused
-from .httpx_auth import Auth, Origins, origin
+from .httpx_auth import Auth, Origins, origin_of
+from .pool import Pool
 from .tokens import Token
 from .world import USER_AGENT, Client, open_client, without_query
-
-MOST = 1_000
-"""How many models are remembered at a time: a client may make names up."""
 
 LARGEST = 32 << 20
 """Bytes of an answer in one piece."""
@@ -82,20 +80,48 @@ class Call(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request as it came: where to, which model's API that is if it is one, its body and the model."""
+    """A request as it came: how, where to, with what.
 
-    url: httpx.URL
+    For the API of a model, `call` says which; then `body` is what `content` says, `model` whose API it is, and `facts`
+    what is known of that, if somebody has looked already. A `content` of None is yet to be made of
+    `body`, and `size` says how many bytes that will be, more or less.
+    """
+
+    method: str
+    url: str
+    headers: Sequence[tuple[str, str]]
+    content: bytes | None
+    size: int
+    extensions: MutableMapping[str, Any]
     call: Call | None
     body: dict[str, Any]
     model: str
+    facts: Facts | None = None
+
+    @property
+    def query(self) -> str:
+        return self.url.partition("#")[0].partition("?")[2]
 
 
-def _read(request: httpx.Request) -> Asked:
-    url = httpx.URL(str(request.url))  # which may be one of httpx2
-    found = call(url.path) if request.method == "POST" else None
-    body = sse.loaded(request.content) if found else {}
-    model = found.model or body.get("model") if found and body else ""
-    return Asked(url, found, body, model if isinstance(model, str) else "")
+def read(
+    method: str,
+    url: str,
+    path: str,
+    headers: Sequence[tuple[str, str]],
+    content: bytes,
+    extensions: MutableMapping[str, Any],
+) -> Asked:
+    """What a request asks for; `path` is that of its `url`."""
+    found = call(path) if method == "POST" else None
+    body = sse.loaded(content) if found else {}
+    name = found.model or body.get("model") if found and body else ""
+    model = name if isinstance(name, str) else ""
+    return Asked(method, url, headers, content, len(content), extensions, found, body, model)
+
+
+def _asked(request: httpx.Request) -> Asked:
+    headers = request.headers.multi_items()
+    return read(request.method, str(request.url), request.url.path, headers, request.content, request.extensions)
 
 
 def call(path: str) -> Call | None:
@@ -122,18 +148,18 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     def __init__(self, credentials: Credentials | None = None) -> None:
         self._credentials = credentials or Credentials()
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[Facts, float]] = {}
-        self._bases: dict[str, httpx.URL] = {}
+        self._known: models.Memo[Facts] = models.Memo(self._credentials.world)
+        self._bases: dict[str, str] = {}
         self._client: httpx.Client | None = None
         # One for each event loop, which its connections belong to.
-        self._async_client: RunVar[httpx.AsyncClient | None] = RunVar(f"client of {id(self)}", None)
+        self._pool: RunVar[Pool | None] = RunVar(f"pool of {id(self)}", None)
         _all.add(self)
 
     # ---- there and back ----------------------------------------------------------------------------------------------
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
-        sent, known = self._outgoing(request, _read(request), self._credentials.token())
+        sent, known = self._outgoing(_asked(request), self._credentials.token())
         with self._lock:
             client = self._client = self._client or self._opened(httpx.Client, sent)
         with _errors_of(request):
@@ -143,17 +169,21 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
-        asked, token = _read(request), self._credentials.held()
-        if token and self._is_at_hand(asked) and len(request.content) < LARGE:
-            sent, known = self._outgoing(request, asked, token)
+        return await self.ask(_asked(request), request)
+
+    async def ask(self, asked: Asked, request: object = None) -> httpx.Response:
+        """The answer to what has been read already, in the classes of the library that `request` is of."""
+        token = self._credentials.held()
+        if token and self._is_at_hand(asked) and asked.size < LARGE:
+            sent, known = self._outgoing(asked, token)
         else:
-            sent, known = await anyio.to_thread.run_sync(
-                lambda: self._outgoing(request, asked, self._credentials.token())
-            )
-        client = self._async_client.get() or self._opened(httpx.AsyncClient, sent)
-        self._async_client.set(client)
+            sent, known = await anyio.to_thread.run_sync(lambda: self._outgoing(asked, self._credentials.token()))
+        pool = self._pool.get()
+        if pool is None:
+            pool = Pool(lambda: self._opened(httpx.AsyncClient, sent), self._credentials.world.monotonic)
+            self._pool.set(pool)
         with _errors_of(request):
-            answer = await client.send(sent, stream=True)
+            answer = await pool.send(sent)
             content = await _aread_whole(answer) if known and _is_whole(answer) else None
         return _incoming(answer, known, content, request)
 
@@ -166,81 +196,75 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """The same for those of this event loop."""
-        client = self._async_client.get()
-        self._async_client.set(None)
-        if client:
-            await client.aclose()
+        pool = self._pool.get()
+        self._pool.set(None)
+        if pool:
+            await pool.aclose()
 
     def _facts(self, model: str, token: Token) -> Facts:
-        """What is known of a model, for as long as a list of models is used again."""
-        facts = self._remembered(model)
-        if facts is None:
-            facts = models.called(model, token, self._credentials.world)
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[model] = facts, self._credentials.world.now()
-        return facts
-
-    def _remembered(self, model: str) -> Facts | None:
-        facts, since = self._known.get(model, (None, 0.0))
-        return facts if 0 <= self._credentials.world.now() - since < models.KEPT else None
+        """What is known of a model."""
+        return self._known.get(model) or self._known.keep(model, models.called(model, token, self._credentials.world))
 
     def _is_at_hand(self, asked: Asked) -> bool:
         """Whether nobody has to be asked before this can be sent."""
-        return not asked.model or self._remembered(asked.model) is not None
+        return not asked.model or asked.facts is not None or self._known.get(asked.model) is not None
 
-    def _base_of(self, host: str) -> httpx.URL:
+    def _base_of(self, host: str) -> str:
         """What stands in front of the path of each API."""
         if host not in self._bases:
-            self._bases[host] = httpx.URL(calling.base(host, self._credentials.world).serving)
+            self._bases[host] = calling.base(host, self._credentials.world).serving.rstrip("/")
         return self._bases[host]
 
     def _opened(self, kind: Callable[..., Client], request: httpx.Request) -> Client:
         env, plain = self._credentials.world.env, request.url.scheme == "http"
         return open_client(kind, env, plain, auth=_Auth(self._credentials, self._base_of))
 
-    def _outgoing(self, request: httpx.Request, asked: Asked, token: Token) -> tuple[httpx.Request, Known | None]:
+    def _outgoing(self, asked: Asked, token: Token) -> tuple[httpx.Request, Known | None]:
         """The request as the workspace wants it, and what its answer is to be read by."""
-        host, base = httpx.URL(token.host), self._base_of(token.host)
-        url, found, body = asked.url, asked.call, asked.body
-        if found is None and origin(url) not in (origin(host), origin(base)):
+        base, found, url = self._base_of(token.host), asked.call, asked.url
+        if found is None and origin_of(url) not in (origin_of(token.host), origin_of(base)):
             raise Refused(
-                f"{without_query(str(url))} is neither the API of a model nor at {host}",
+                f"{without_query(url)} is neither the API of a model nor at {token.host}",
                 hint="use another client for it: this one goes to the workspace",
             )
-        content, known = request.content, None
+        content, known = asked.content, None
         if found:
             is_served = found.path.startswith(PLACE)
-            place = base if is_served else host
-            path = base.path.rstrip("/") + found.path.removeprefix(PLACE) if is_served else found.path
-            url = url.copy_with(scheme=place.scheme, netloc=place.netloc, path=path).copy_remove_param("key")
+            place = base + found.path.removeprefix(PLACE) if is_served else token.host + found.path
+            query = _without_key(asked.query)
+            url = f"{place}?{query}" if query else place
+            fixed = asked.body
             if model := asked.model:
-                facts = self._facts(model, token)
-                fixed, names = fixes.request(facts, found.api, body)
+                facts = asked.facts or self._facts(model, token)
+                fixed, names = fixes.request(facts, found.api, asked.body)
                 known = Known(facts, found.api, names)
-                if is_served and model.startswith("system.ai.") and "model" in body:
+                if is_served and model.startswith("system.ai.") and "model" in asked.body:
                     fixed = {**fixed, "model": catalogue.PREFIX + catalogue.bare(model)}
-                content = content if fixed is body else sse.dumped(fixed)
-        kept = [(k, v) for k, v in request.headers.multi_items() if k.lower() not in (*_THEIR_KEYS, *_OF_ONE_HOP)]
+            if content is None or fixed is not asked.body:
+                content = sse.dumped(fixed)
+        kept = [(k, v) for k, v in asked.headers if k.lower() not in (*_THEIR_KEYS, *_OF_ONE_HOP)]
         headers = httpx.Headers(kept)
-        headers["User-Agent"] = f"{USER_AGENT} {request.headers.get('user-agent', '')}".strip()
+        headers["User-Agent"] = f"{USER_AGENT} {headers.get('user-agent', '')}".strip()
         headers["X-Databricks-Disable-Beta-Headers"] = "true"
         if known:
             headers["Accept-Encoding"] = "identity"  # an event is handed on as soon as it is there
-        return httpx.Request(
-            request.method, url, headers=headers, content=content, extensions=request.extensions
-        ), known
+        return httpx.Request(asked.method, url, headers=headers, content=content, extensions=asked.extensions), known
+
+
+def _without_key(query: str) -> str:
+    """A query without the key that clients of Google's API put there."""
+    return str(httpx.QueryParams(query).remove("key")) if "key" in query else query
 
 
 class _Auth(Auth):
     """The token goes to where the models of its host are, too."""
 
-    def __init__(self, credentials: Credentials, base_of: Callable[[str], httpx.URL]) -> None:
+    def __init__(self, credentials: Credentials, base_of: Callable[[str], str]) -> None:
         super().__init__(credentials)
         self._base_of = base_of
 
     def _origins(self, token: Token) -> Origins:
-        return {*super()._origins(token), origin(self._base_of(token.host))}
+        return {*super()._origins(token), origin_of(self._base_of(token.host))}
 
 
 def _is_whole(answer: httpx.Response) -> bool:
@@ -272,9 +296,7 @@ def _bounded(piece: bytes, before: int) -> bytes:
     return piece
 
 
-def _incoming(
-    answer: httpx.Response, known: Known | None, content: bytes | None, request: httpx.Request
-) -> httpx.Response:
+def _incoming(answer: httpx.Response, known: Known | None, content: bytes | None, request: object) -> httpx.Response:
     """The answer as clients expect it, in the classes of the library that asks; `content` if it came in one piece."""
     make: type[httpx.Response] = _library(request).Response
     headers = [(k, v) for k, v in answer.headers.multi_items() if k.lower() not in (*_OF_ONE_HOP, "content-encoding")]
@@ -297,11 +319,13 @@ def _incoming(
 
 def _library(request: object) -> Any:
     """The library whose request this is: httpx, or httpx2 with classes of its own by the same names."""
+    if request is None:
+        return httpx
     return sys.modules[type(request).__module__.partition(".")[0]]
 
 
 @contextmanager
-def _errors_of(request: httpx.Request) -> Iterator[None]:
+def _errors_of(request: object) -> Iterator[None]:
     """Errors of the network as those of the library that asks."""
     try:
         yield
@@ -320,7 +344,7 @@ def _body_of(library: Any) -> type[_Body]:
 class _Body:
     """The body of an answer as it comes; of a stream each event as soon as it is whole."""
 
-    def __init__(self, answer: httpx.Response, stream: fixes.Stream | None, request: httpx.Request) -> None:
+    def __init__(self, answer: httpx.Response, stream: fixes.Stream | None, request: object) -> None:
         self._answer = answer
         self._stream = stream
         self._request = request

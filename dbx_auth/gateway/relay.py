@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
 import anyio
@@ -23,7 +23,7 @@ from dbx_auth.credentials import Credentials
 from dbx_auth.errors import AuthError, LoginRequired, Refused, Temporary, mistake
 from dbx_auth.models import Listing, Model
 from dbx_auth.tokens import Token
-from dbx_auth.transport import FIXES, MOST, Transport, call
+from dbx_auth.transport import FIXES, Asked, Transport, call, read
 from dbx_auth.world import masked, one_line
 
 from . import shapes
@@ -94,6 +94,18 @@ class Exchange:
         return _json(error.body or shapes.error(self.api, error.status, str(error)), error.status, headers)
 
 
+class Streamed(StreamingResponse):
+    """Events as they come; who goes away is looked for by `_watch` already."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], status: int, headers: dict[str, str]) -> None:
+        super().__init__(events, status, headers)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await self.stream_response(send)
+
+
 class Gateway:
     """`door` says who is let in, `told` is told of each request when it is over."""
 
@@ -105,7 +117,7 @@ class Gateway:
         self.door = door
         self._told = told
         self._transport = Transport(credentials)
-        self._found: dict[str, tuple[Model, float]] = {}
+        self._found: models.Memo[Model] = models.Memo(self._world)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange, began = Exchange(scope), self._world.monotonic()
@@ -119,9 +131,9 @@ class Gateway:
             if refusal := self.door.refusal(scope):
                 response = exchange.failed(Failed(*refusal))
                 response.headers["connection"] = "close"  # a body that nobody reads would be taken for the next request
+                await response(scope, receive, noted)
             else:
-                response = await self._answer(exchange, Request(scope, receive))
-            await response(scope, receive, noted)
+                await self._serve(exchange, Request(scope, receive), noted)
         except ClientDisconnect:
             pass
         finally:
@@ -131,7 +143,20 @@ class Gateway:
                 Served(exchange.method, exchange.path, exchange.status, exchange.model, exchange.way, fixes, took)
             )
 
-    async def _answer(self, exchange: Exchange, request: Request) -> Response:
+    async def _serve(self, exchange: Exchange, request: Request, send: Send) -> None:
+        """Answer, to the end or until the client goes away: then nobody pays for the rest."""
+        try:
+            content = await _body(request) if exchange.method == "POST" else b""
+        except Failed as error:
+            await exchange.failed(error)(request.scope, request.receive, send)
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(_watch, request.receive, group.cancel_scope)
+            response = await self._answer(exchange, request, content)
+            await response(request.scope, request.receive, send)
+            group.cancel_scope.cancel()
+
+    async def _answer(self, exchange: Exchange, request: Request, content: bytes) -> Response:
         try:
             if exchange.path == "/healthz":
                 return _json({"status": "ok"})
@@ -139,16 +164,13 @@ class Gateway:
                 return await self._metadata(request)
             if exchange.method == "GET" and exchange.path.startswith(("/v1/", "/v1beta/")):
                 return await self._list(exchange)
-            content = await _body(request) if exchange.method == "POST" else b""
-            return await _unless_gone(request.receive, lambda: self._called(exchange, request, content))
+            return await self._called(exchange, request, content)
         except Failed as error:
             return exchange.failed(error)
         except AuthError as error:
             return exchange.failed(Failed.of(error))
         except httpx.RequestError as error:
             return exchange.failed(_of_the_network(error))
-        except ClientDisconnect:
-            raise
         except Exception as error:
             return exchange.failed(Failed(500, str(mistake(error))))
 
@@ -185,13 +207,8 @@ class Gateway:
 
     async def _model(self, name: str) -> Model:
         """The model of that name, in either spelling. Raises Failed, with the nearest names, where there is none."""
-        model, since = self._found.get(name, (None, 0.0))
-        if model is None or not 0 <= self._world.now() - since < models.KEPT:
-            model = await anyio.to_thread.run_sync(self._looked_up, name)
-            if len(self._found) >= MOST:
-                self._found.clear()
-            self._found[name] = model, self._world.now()
-        return model
+        found = self._found.get(name)
+        return found or self._found.keep(name, await anyio.to_thread.run_sync(self._looked_up, name))
 
     def _looked_up(self, name: str) -> Model:
         listing = self._listing()
@@ -237,11 +254,13 @@ class Gateway:
         if not named:
             wanted = {**wanted, "model": model.id}
         place = _place(model, api, named[2] if named else "")
-        answer = await self._sent(exchange, request, place, sse.dumped(wanted))
+        there = await self._request(exchange, request, place)
+        there = there._replace(content=None, body=wanted, size=len(content), model=model.id, facts=model.facts)
+        answer = await self._sent(exchange, there)
         if not answer.is_success:
             raise await self._refusal(exchange, answer)
         if _is_stream(answer):
-            return StreamingResponse(_events(exchange, api, asked, answer), 200, _kept(answer))
+            return Streamed(_events(exchange, api, asked, answer), 200, _kept(answer))
         content = await _content(answer)
         try:
             found = json.loads(content)
@@ -255,25 +274,25 @@ class Gateway:
         return _json(translate.reply(exchange.api, api, found, asked))
 
     async def _as_it_is(self, exchange: Exchange, request: Request, content: bytes) -> Response:
-        answer = await self._sent(exchange, request, exchange.path, content)
+        answer = await self._sent(exchange, await self._request(exchange, request, exchange.path, content))
         if _is_stream(answer):
-            return StreamingResponse(_events(exchange, "", {}, answer), answer.status_code, _kept(answer))
+            return Streamed(_events(exchange, "", {}, answer), answer.status_code, _kept(answer))
         return Response(await _content(answer), answer.status_code, _kept(answer))
 
-    async def _sent(self, exchange: Exchange, request: Request, path: str, content: bytes) -> httpx.Response:
-        """The answer of the workspace, as soon as it begins."""
+    async def _request(self, exchange: Exchange, request: Request, path: str, content: bytes = b"") -> Asked:
+        """What the workspace is asked, with those of the client's headers that go there."""
         token = self._credentials.held()
         if token is None:
             token = await anyio.to_thread.run_sync(self._credentials.token)
-        query = f"?{request.url.query}" if request.url.query else ""
+        query = f"?{request.url.query}" if request.scope["query_string"] else ""
         headers = [(name, value) for name, value in request.headers.items() if name in _GOES_THERE]
-        if content:
+        if exchange.method == "POST":
             headers.append(("content-type", "application/json"))
-        extensions = {"timeout": PATIENCE}
-        sent = httpx.Request(
-            exchange.method, token.host + path + query, headers=headers, content=content, extensions=extensions
-        )
-        answer = await self._transport.handle_async_request(sent)
+        return read(exchange.method, token.host + path + query, path, headers, content, {"timeout": PATIENCE})
+
+    async def _sent(self, exchange: Exchange, asked: Asked) -> httpx.Response:
+        """The answer of the workspace, as soon as it begins."""
+        answer = await self._transport.ask(asked)
         exchange.fixes = answer.extensions.get(FIXES, set())
         return answer
 
@@ -325,28 +344,11 @@ def _asked(content: bytes) -> Body:
     return found
 
 
-async def _unless_gone(receive: Receive, answering: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer, unless the client goes away before it: then nobody pays for the rest of it."""
-    found: list[Response] = []
-
-    async def watch(scope: anyio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel()
-
-    failures: list[Exception] = []
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch, group.cancel_scope)
-        try:
-            found.append(await answering())
-        except Exception as error:  # as itself, and not in a group of one
-            failures.append(error)
-        group.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
-    if not found:
-        raise ClientDisconnect
-    return found[0]
+async def _watch(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Stop everything when the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
 
 
 # ---- reading what the workspace sends ------------------------------------------------------------------------------
@@ -378,7 +380,7 @@ async def _content(answer: httpx.Response) -> bytes:
     return bytes(content)
 
 
-async def _events(exchange: Exchange, api: str, asked: Body, answer: httpx.Response) -> AsyncIterator[bytes]:
+async def _events(exchange: Exchange, api: str, asked: Body, answer: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The events of a stream as they come, in the client's API, to a proper end whatever happens.
 
     `api` is the model's, empty where nobody knows what the events are: those are handed on unread.

@@ -685,10 +685,10 @@ def test_when_a_client_goes_before_there_is_an_answer_the_workspace_is_told(odd:
 def test_without_a_look_at_the_client_the_workspace_would_not_be_told(
     odd: Odd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def blindly(receive: object, answering: Callable[[], Any]) -> Any:
-        return await answering()
+    async def blindly(receive: object, scope: object) -> None:
+        pass
 
-    monkeypatch.setattr(relay, "_unless_gone", blindly)
+    monkeypatch.setattr(relay, "_watch", blindly)
     monkeypatch.setattr(relay, "PATIENCE", {**relay.PATIENCE, "read": 3.0})
     odd.workspace.reply = watched = Watched()
     with odd.way.connection() as connection:

@@ -397,13 +397,13 @@ def test_the_token_of_another_host_does_not_follow_the_base_url_of_this_one(mach
 
 
 def test_the_models_that_a_client_makes_up_are_not_all_remembered(machine: Machine) -> None:
-    with ByteServer(http(b"{}", "200 OK", JSON)) as server, mock.patch("dbx_auth.transport.MOST", 3):
+    with ByteServer(http(b"{}", "200 OK", JSON)) as server, mock.patch("dbx_auth.models.MOST", 3):
         transport = transport_to(machine, server.url)
         with httpx.Client(transport=transport) as client:
             for number in range(8):
                 client.post(CHAT, json=asked(f"databricks-{number}"))
-                assert len(transport._known) <= 3
-        assert list(transport._known) == ["databricks-6", "databricks-7"]
+                assert len(transport._known._kept) <= 3
+        assert list(transport._known._kept) == ["databricks-6", "databricks-7"]
 
 
 # ---- bodies that go there --------------------------------------------------------------------------------------------
