@@ -187,7 +187,10 @@ def request(url: str, stream: bool = False) -> bytes:
 
 
 async def one_by_one(urls: dict[str, str], calls: int, stream: bool) -> dict[str, list[Took]]:
-    """Each in turn, so that whatever else the machine does is shared by all."""
+    """Each in turn, so that whatever else the machine does is shared by all.
+
+    No more than two at a time: who waits for the turns of many is found asleep, with cold caches.
+    """
     callers = {name: await connected(url) for name, url in urls.items()}
     asked = {name: request(url, stream) for name, url in urls.items()}
     for name, caller in callers.items():
@@ -385,22 +388,24 @@ async def settled(server: Running) -> int:
     return server.descriptors()
 
 
+def after(took: dict[str, list[Took]], name: str, percent: int, of: str) -> float:
+    """Milliseconds by which a call comes later than without what stands between."""
+    there, direct = ([getattr(each, of) for each in took[who]] for who in (name, "direct"))
+    return milliseconds(there, percent) - milliseconds(direct, percent)
+
+
 async def measured(servers: dict[str, Running], direct: str, calls: int, requests: int) -> dict[str, Measured]:
-    urls = {"direct": direct, **{name: server.url for name, server in servers.items()}}
-    whole = await one_by_one(urls, calls, stream=False)
-    streams = await one_by_one(urls, calls // 4, stream=True)
-    at_50, at_99 = ({name: milliseconds([t.whole for t in whole[name]], p) for name in urls} for p in (50, 99))
-    firsts = {name: milliseconds([t.first for t in streams[name]], 50) for name in urls}
-    rates = {"direct": await flood(direct, requests)}
-    print(f"direct: p50 {at_50['direct']:.2f} ms, p99 {at_99['direct']:.2f} ms, first event {firsts['direct']:.2f} ms,")
-    print(f"        {rates['direct']:.0f} requests a second, which is also all that this client can do\n")
+    print(f"direct: {await flood(direct, requests):.0f} requests a second, which is all that this client can do\n")
     found = {}
     for name, server in servers.items():
+        pair = {"direct": direct, name: server.url}
+        whole = await one_by_one(pair, calls, stream=False)
+        streams = await one_by_one(pair, calls // 4, stream=True)
+        added = after(whole, name, 50, "whole"), after(whole, name, 99, "whole"), after(streams, name, 50, "first")
         await flood(server.url, AT_ONCE * 8)  # so that every connection it will ever have has been made
         before, points = await settled(server), list[tuple[int, int]]()
         rate = await flood(server.url, requests, lambda done: points.append((done, server.resident())))  # noqa: B023
         left = await settled(server) - before
-        added = (at_50[name] - at_50["direct"], at_99[name] - at_99["direct"], firsts[name] - firsts["direct"])
         found[name] = Measured(*added, rate, server.resident(), slope(points[len(points) // 2 :]), left)
     return found
 

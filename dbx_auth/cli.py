@@ -30,6 +30,7 @@ VERBS = {
     "config": "Show and change our own settings.",
     "doctor": "Look for what is wrong on this machine, and say what to do.",
     "serve": "Serve a gateway on loopback that any client can call.",
+    "helper": "Answer other programs as a credential helper.",
     "completion": "Print the completion script of a shell.",
     "sandbox": "Serve an emulated workspace on loopback.",
 }

@@ -27,7 +27,7 @@ from .calling import PLACE, SERVING
 from .catalogue import Facts
 from .credentials import Credentials
 from .errors import Refused
-from .httpx_auth import Auth, Origins, origin_of
+from .httpx_auth import Auth, Origins, origin_of, parsed
 from .pool import Pool
 from .tokens import Token
 from .world import USER_AGENT, Client, open_client, without_query
@@ -248,7 +248,9 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         headers["X-Databricks-Disable-Beta-Headers"] = "true"
         if known:
             headers["Accept-Encoding"] = "identity"  # an event is handed on as soon as it is there
-        return httpx.Request(asked.method, url, headers=headers, content=content, extensions=asked.extensions), known
+        return httpx.Request(
+            asked.method, parsed(url), headers=headers, content=content, extensions=asked.extensions
+        ), known
 
 
 def _without_key(query: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -59,6 +60,9 @@ def serve(
         server.start()
     except OSError as error:
         raise ConfigError(f"port {port} cannot be used: {error.strerror}", hint="dbx-auth serve --port 0") from error
+    # What was made until now stays: it is not looked through again each time that 700 more objects were made.
+    gc.freeze()
+    gc.set_threshold(10_000)
     click.echo(server.url)
     sys.stdout.flush()
     tell(f"a gateway to {token.host}, as {token.auth_type} ({token.origin}); it listens on this machine alone")

@@ -11,7 +11,7 @@ from dbx_auth.catalogue import Facts
 
 from . import walk
 from .row import Seen
-from .walk import Body, Message
+from .walk import MESSAGES, RESPONSES, Body, Message
 
 ITEM_ID = 64
 """Characters that an id of OpenAI's Responses API may have."""
@@ -141,9 +141,17 @@ def plain_ids(body: Body, api: str, facts: Facts) -> Body:
     """For every other family: a conversation may move from one to another, and our ids are too long for them."""
     if "thought-signature" in facts.quirks:
         return body
+    if api == RESPONSES:
+        return walk.every(body, "input", lambda item: _plain(item, "call_id"))
+    if api == MESSAGES:
+        return walk.messages(body, lambda turn: walk.parts(turn, lambda block: _plain(block, "id", "tool_use_id")))
+    return walk.messages(
+        body, lambda turn: walk.every(_plain(turn, "tool_call_id"), "tool_calls", lambda call: _plain(call, "id"))
+    )
 
-    def change(message: Message) -> Message:
-        calls = lambda given: walk.each(given, lambda c: walk.at(c, "id", lambda id: signature_in(id)[0]))  # noqa: E731
-        return walk.at(walk.at(message, "tool_calls", calls), "tool_call_id", lambda id: signature_in(id)[0])
 
-    return walk.messages(body, change)
+def _plain(given: Body, *names: str) -> Body:
+    """An object with these ids as the family gave them."""
+    for name in names:
+        given = walk.at(given, name, lambda id: signature_in(id)[0])
+    return given

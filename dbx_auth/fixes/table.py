@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import ids, messages, parameters, replies
+from . import ids, messages, parameters, replies, thoughts
 from .row import Fix
 from .walk import CHAT, GENERATE, MESSAGES, RESPONSES
 
@@ -29,7 +29,7 @@ TABLE = (
     ),
     Fix(
         "no-thought-signature",
-        (CHAT,),
+        (CHAT, RESPONSES, MESSAGES),
         "the id of a Gemini call, with its signature in it, to another family",
         "string too long",
         "the id as Gemini gave it",
@@ -67,6 +67,25 @@ TABLE = (
         "https://github.com/databricks/databricks-ai-bridge/pull/333",
         quirk="no-empty-text",
         request=messages.no_empty_text,
+    ),
+    Fix(
+        "no-unsigned-thoughts",
+        (MESSAGES,),
+        "a thinking block without a signature, as the thoughts of other models come; or, after a tool, a turn that did "
+        "not begin with a thought",
+        "messages.1.content.0.thinking.signature: Field required",
+        "nothing; and without the thoughts of the turn that goes on after a tool, no `thinking` of type `enabled`",
+        "https://github.com/openclaw/openclaw/issues/8664",
+        request=thoughts.no_unsigned_thoughts,
+    ),
+    Fix(
+        "no-foreign-thoughts",
+        (RESPONSES,),
+        "a reasoning item whose `encrypted_content` is not OpenAI's: the gateway seals what other models think",
+        "The encrypted content for item rs_… could not be verified.",
+        "nothing",
+        "https://github.com/smallmain/vscode-unify-chat-provider/issues/178",
+        request=thoughts.no_foreign_thoughts,
     ),
     Fix(
         "single-tool-calls",

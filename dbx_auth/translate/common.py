@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dbx_auth.fixes.walk import Body, objects
+from dbx_auth.fixes.walk import Body, number, objects
 
 __all__ = [
     "NO_PARAMETERS",
     "SHOWN",
     "Body",
     "Untranslatable",
+    "arguments",
     "assistant_message",
     "dumped",
     "first_choice",
@@ -21,10 +22,12 @@ __all__ = [
     "objects",
     "placed",
     "read_json",
+    "refuse_all_but_text",
     "string",
     "text_in",
     "text_part",
     "thing",
+    "thought_tokens",
     "tool_call",
     "usage_in_chat",
 ]
@@ -108,6 +111,12 @@ def tool_call(id: str, name: str, arguments: str) -> Body:
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def arguments(function: Body) -> str:
+    """The arguments of a call in chat: a string, but some servers give the object."""
+    given = function.get("arguments")
+    return dumped(given) if isinstance(given, dict) else string(given)
+
+
 def assistant_message(content: Any, **more: Any) -> Body:
     """A message of the model as chat has it: its content, and what there is besides."""
     return {"role": "assistant", "content": content, **{name: value for name, value in more.items() if value}}
@@ -127,3 +136,17 @@ def usage_in_chat(asked: int, answered: int, *, cached: int, thought: int, writt
         "prompt_tokens_details": {"cached_tokens": cached, **({"cache_write_tokens": written} if written else {})},
         "completion_tokens_details": {"reasoning_tokens": thought},
     }
+
+
+def thought_tokens(usage: Body) -> int:
+    """The tokens of a chat completion that were thought: in the details of OpenAI, beside the others of Databricks."""
+    details = thing(usage.get("completion_tokens_details"))
+    return number(details.get("reasoning_tokens")) or number(usage.get("reasoning_tokens"))
+
+
+def refuse_all_but_text(given: Body) -> None:
+    """Raises Untranslatable where a request of chat asks for more than text, or a message holds what was spoken."""
+    if given.get("audio"):
+        raise Untranslatable("audio: the other API has none")
+    if given.get("modalities") not in (None, [], ["text"]):
+        raise Untranslatable("modalities: the other API answers with text alone")

@@ -99,6 +99,28 @@ def image(url: str, **more: Any) -> Body:
 
 SIGNED_ID = "c1" + SIGNED + "c2lnbmVkIQ"  # "signed!"
 
+SIGNED_THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "EqQB"}
+REDACTED = {"type": "redacted_thinking", "data": "c2VjcmV0"}
+UNSIGNED: list[Body] = [
+    {"type": "thinking", "thinking": "hm"},
+    {"type": "thinking", "thinking": "hm", "signature": ""},
+    {"type": "thinking", "thinking": "hm", "signature": None},
+    {"type": "redacted_thinking"},
+]
+USED = {"type": "tool_use", "id": "c1", "name": "look", "input": {}}
+GIVEN = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "ok"}]}
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+CLEARING = {"type": "clear_thinking_20251015", "keep": "all"}
+
+
+def said(*blocks: Body) -> Body:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def thought(sealed: object, **more: Any) -> Body:
+    return {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": sealed, **more}
+
+
 THOUGHTS: list[tuple[Body, Body]] = [
     ({"reasoning_effort": "low"}, {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
     ({"reasoning_effort": "none"}, {}),
@@ -218,6 +240,57 @@ CASES = [
         GPT,
         asked(calling(call(SIGNED_ID)), result("ok", SIGNED_ID)),
         asked(calling(call()), result("ok")),
+    ),
+    request(
+        "no-thought-signature",
+        CLAUDE,
+        {"messages": [USER, said({**USED, "id": SIGNED_ID}), {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": SIGNED_ID, "content": "ok"}]}]},
+        {"messages": [USER, said(USED), GIVEN]},
+        MESSAGES,
+    ),
+    request(
+        "no-thought-signature",
+        GPT,
+        {"input": [{"type": "function_call", "call_id": SIGNED_ID}, {"call_id": SIGNED_ID, "output": "x"}]},
+        {"input": [{"type": "function_call", "call_id": "c1"}, {"call_id": "c1", "output": "x"}]},
+        RESPONSES,
+    ),
+    # ---- what was thought
+    *(
+        request("no-unsigned-thoughts", CLAUDE, {"messages": [USER, said(block, text("a")), USER]},
+                {"messages": [USER, said(text("a")), USER]}, MESSAGES)
+        for block in UNSIGNED
+    ),
+    request("no-unsigned-thoughts", CLAUDE, {"messages": [USER, said(UNSIGNED[0]), USER]}, {"messages": [USER, USER]},
+            MESSAGES),
+    request(
+        "no-unsigned-thoughts",
+        CLAUDE,
+        {"messages": [USER, said(UNSIGNED[0], USED), GIVEN], **THINKING},
+        {"messages": [USER, said(USED), GIVEN]},
+        MESSAGES,
+    ),
+    request(
+        "no-unsigned-thoughts",
+        CLAUDE,
+        {"messages": [USER, said(USED), GIVEN], **THINKING, "context_management": {"edits": [CLEARING]}},
+        {"messages": [USER, said(USED), GIVEN]},
+        MESSAGES,
+    ),
+    request(
+        "no-unsigned-thoughts",
+        CLAUDE,
+        {"messages": [USER, said(text("a"), USED), GIVEN, said(SIGNED_THOUGHT, USED), GIVEN], **THINKING,
+         "context_management": {"edits": [CLEARING, {"type": "clear_tool_uses_20250919"}]}},
+        {"messages": [USER, said(text("a"), USED), GIVEN, said(SIGNED_THOUGHT, USED), GIVEN],
+         "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+        MESSAGES,
+    ),
+    *(
+        request("no-foreign-thoughts", CODEX, {"input": [USER, thought(sealed), USER]}, {"input": [USER, USER]},
+                RESPONSES)
+        for sealed in ("[]", '[{"type": "thinking", "thinking": "hm", "signature": "EqQB"}]', "Work it out.")
     ),
     # ---- Claude
     request("no-empty-text", CLAUDE, asked(calling(call(), content="")), asked(calling(call()))),
@@ -504,6 +577,29 @@ def test_with_no_message_left_the_family_is_asked_all_the_same() -> None:
 def test_a_tool_may_be_without_a_schema_where_openai_lets_it() -> None:
     body = asked(tools=[{"type": "function", "function": {"name": "now"}}])
     assert fixes.request(catalogue.facts(GPT), CHAT, body).body is body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [USER, said(SIGNED_THOUGHT, REDACTED, USED), GIVEN], **THINKING},
+        {"messages": [USER, said(SIGNED_THOUGHT, USED), GIVEN, said(text("a"), USED), GIVEN], **THINKING},
+        {"messages": [USER, said(USED), GIVEN, said(text("done")), USER], **THINKING},
+        {"messages": [USER, said(USED), GIVEN], "thinking": {"type": "adaptive"}},
+        {"messages": [USER, said(USED), GIVEN], "context_management": {"edits": []}},
+        {"messages": [{"role": "user", "content": [UNSIGNED[0]]}, said(UNSIGNED[0])][1:]},
+        {"messages": [GIVEN], **THINKING},
+    ],
+    ids=["signed", "thought at the start of the turn", "a turn that is over", "adaptive", "none", "alone", "no turn"],
+)
+def test_claude_gets_back_what_it_has_thought_and_thinks_on(body: Body) -> None:
+    assert fixes.request(catalogue.facts(CLAUDE), MESSAGES, body).body is body
+
+
+@pytest.mark.parametrize("item", [thought("gAAAAABo-_8="), thought(None), thought(""), {"type": "compaction"}])
+def test_openai_gets_back_what_it_has_sealed(item: Body) -> None:
+    body = {"input": [USER, item, USER]}
+    assert fixes.request(catalogue.facts(CODEX), RESPONSES, body).body is body
 
 
 def test_two_choices_of_a_stream_are_kept_apart() -> None:

@@ -37,7 +37,7 @@ WORDS = st.sampled_from(
     developer stop arguments databricks-tool-call thoughtSignature contents parts functionCall output item item_id
     output_index response reasoning summary value json cache_control max_tokens reasoning_effort thinking $ref $defs
     properties items anyOf object string c1__sig_c2ln __sig_ stream_options response_format json_schema
-    schema""".split()
+    schema signature tool_use tool_result tool_use_id encrypted_content context_management edits enabled""".split()
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | WORDS
 LEAVES |= st.text("ab", min_size=70, max_size=90) | st.sampled_from(["\ud800", "", " ", "data:image/png;base64,AA"])
@@ -47,8 +47,14 @@ JSON = st.recursive(
     max_leaves=25,
 )
 PARTS = st.fixed_dictionaries(
-    {"type": st.sampled_from(["text", "image_url", "image", "input_image", "tool_result", "reasoning", "thinking"])},
+    {
+        "type": st.sampled_from(
+            """text image_url image input_image tool_use tool_result reasoning thinking redacted_thinking""".split()
+        )
+    },
     optional={
+        "id": st.sampled_from(["c1", "c1__sig_c2ln"]) | JSON,
+        "signature": st.sampled_from(["", "EqQB"]) | JSON,
         "text": st.text(max_size=3) | JSON,
         "image_url": JSON,
         "data": st.text(max_size=9),
@@ -72,14 +78,25 @@ MESSAGE = st.fixed_dictionaries(
         "cache_control": JSON,
     },
 )
+ITEMS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["reasoning", "message", "function_call"])},
+    optional={
+        "encrypted_content": st.sampled_from(["", "[]", "gAAAAA"]) | JSON,
+        "call_id": st.sampled_from(["c1", "c1__sig_c2ln", "c" * 90]) | JSON,
+    },
+)
+THINKING = st.fixed_dictionaries({"type": st.sampled_from(["enabled", "adaptive"])}, optional={"budget_tokens": JSON})
+EDITS = st.lists(st.fixed_dictionaries({"type": st.sampled_from(["clear_thinking_20251015", "clear"])}) | JSON)
 BODIES = st.fixed_dictionaries(
     {},
     optional={
         "messages": st.lists(MESSAGE, max_size=6) | JSON,
         "tools": st.lists(st.fixed_dictionaries({"type": st.just("function"), "function": JSON}) | JSON, max_size=3),
-        "input": JSON,
+        "input": st.lists(ITEMS | JSON, max_size=4) | JSON,
         "contents": JSON,
         "system": JSON,
+        "thinking": THINKING | JSON,
+        "context_management": st.fixed_dictionaries({}, optional={"edits": EDITS | JSON}) | JSON,
         "response_format": JSON,
         "max_tokens": st.integers() | JSON,
         "max_completion_tokens": st.integers() | JSON,

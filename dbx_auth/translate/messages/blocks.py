@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dbx_auth.translate.common import Body, dumped, read_json, string
+from dbx_auth.translate.common import Body, arguments, read_json, string
 
 ANSWER = "final_json_answer"
 """The tool whose input is the answer, where the answer has to satisfy a schema."""
@@ -34,13 +34,7 @@ def tool_use(id: str, function: Body) -> Body:
     return {"type": "tool_use", "id": id, "name": string(function.get("name")), "input": _input(arguments(function))}
 
 
-def arguments(function: Body) -> str:
-    """The arguments of a call: a string, but some servers give the object."""
-    given = function.get("arguments")
-    return dumped(given) if isinstance(given, dict) else string(given)
-
-
-def _input(arguments: str) -> Body:
+def _input(given: str) -> Body:
     """The arguments of a call as an object; what is none, because a model wrote it, as the one thing in it."""
-    read = read_json(arguments) if arguments.strip() else {}
-    return read if isinstance(read, dict) else {"arguments": arguments}
+    read = read_json(given) if given.strip() else {}
+    return read if isinstance(read, dict) else {"arguments": given}

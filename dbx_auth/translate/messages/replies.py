@@ -13,6 +13,7 @@ from dbx_auth.translate.common import (
     text_in,
     text_part,
     thing,
+    thought_tokens,
     tool_call,
     usage_in_chat,
 )
@@ -112,19 +113,15 @@ def stop_reason(finish: object, calling: bool, refused: bool) -> str:
 
 
 def usage_from_chat(usage: Body, asked: Body) -> Body:
-    """What was used, or an estimate of what was asked where a family does not say.
-
-    Databricks counts what was thought beside the other tokens, OpenAI in the details of them.
-    """
+    """What was used, or an estimate of what was asked where a family does not say."""
     if not usage:
         return {"input_tokens": count(asked), "output_tokens": 0}
-    asked_for, answered = thing(usage.get("prompt_tokens_details")), thing(usage.get("completion_tokens_details"))
+    asked_for = thing(usage.get("prompt_tokens_details"))
     read, written = number(asked_for.get("cached_tokens")), number(asked_for.get("cache_write_tokens"))
-    thought = number(answered.get("reasoning_tokens", usage.get("reasoning_tokens")))
     return {
         "input_tokens": max(0, number(usage.get("prompt_tokens")) - read - written),
         "output_tokens": number(usage.get("completion_tokens")),
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
-        "output_tokens_details": {"thinking_tokens": thought},
+        "output_tokens_details": {"thinking_tokens": thought_tokens(usage)},
     }

@@ -15,6 +15,7 @@ from dbx_auth.translate.common import (
     kept,
     listed,
     objects,
+    refuse_all_but_text,
     string,
     text_part,
     thing,
@@ -33,9 +34,7 @@ def request_from_chat(body: Body) -> Body:
         raise Untranslatable("n: Messages gives one answer")
     if body.get("functions"):
         raise Untranslatable("functions: only tools can be called")
-    modalities = body.get("modalities")
-    if body.get("audio") or (isinstance(modalities, list) and "audio" in modalities):
-        raise Untranslatable("audio: Messages has none")
+    refuse_all_but_text(body)
     turns = listed(body.get("messages"), "messages")
     asked = kept(body, "model", "stream")
     asked["messages"] = _turns([turn for turn in turns if turn.get("role") not in ("system", "developer")])
@@ -85,9 +84,8 @@ def _turn(message: Body) -> Body:
 
 def _assistant_content(message: Body) -> Any:
     """What the model thought, said and called. Thoughts go back signed or not at all."""
+    refuse_all_but_text(message)
     content = message.get("content")
-    if message.get("audio"):
-        raise Untranslatable("audio: Messages has none")
     thoughts = [*objects(message.get("thinking_blocks")), *objects(content)]
     thought = [each for each in map(signed, thoughts) if each]
     calls = [_tool_use(call) for call in listed(message.get("tool_calls"), "tool_calls")]

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dbx_auth.fixes.walk import number
-from dbx_auth.translate.common import Body, dumped, first_choice, objects, read_json, string, text_in, thing, tool_call
+from dbx_auth.translate.common import (
+    Body,
+    arguments,
+    dumped,
+    first_choice,
+    objects,
+    read_json,
+    string,
+    text_in,
+    thing,
+    tool_call,
+)
 
-from .blocks import ANSWER, arguments, signed, tool_use
+from .blocks import ANSWER, signed, tool_use
 from .replies import (
     finish_reason,
     head_for_chat,

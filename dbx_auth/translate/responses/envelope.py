@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dbx_auth.fixes.walk import number
-from dbx_auth.translate.common import Body, text_in, thing, usage_in_chat
+from dbx_auth.translate.common import Body, text_in, thing, thought_tokens, usage_in_chat
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why a response is not complete, by chat's reasons to finish; the other way round below."""
@@ -37,12 +37,11 @@ def usage_from_chat(usage: Body) -> Body:
     """The `usage` of a response."""
     asked, answered = number(usage.get("prompt_tokens")), number(usage.get("completion_tokens"))
     cached = number(thing(usage.get("prompt_tokens_details")).get("cached_tokens"))
-    thought = number(thing(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     return {
         "input_tokens": asked,
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
         "output_tokens": answered,
-        "output_tokens_details": {"reasoning_tokens": thought},
+        "output_tokens_details": {"reasoning_tokens": thought_tokens(usage)},
         "total_tokens": asked + answered,
     }
 

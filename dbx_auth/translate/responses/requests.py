@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from dbx_auth.fixes.walk import Message, without
-from dbx_auth.translate.common import SHOWN, Body, Untranslatable, kept, placed, text_in, text_part, thing
+from dbx_auth.translate.common import (
+    SHOWN,
+    Body,
+    Untranslatable,
+    arguments,
+    kept,
+    placed,
+    refuse_all_but_text,
+    text_in,
+    text_part,
+    thing,
+)
 
 from .items import CALLS, Item, said, texts
 from .tools import tools_from_chat, tools_to_chat
@@ -113,7 +124,8 @@ def request_from_chat(body: Body) -> Body:
     """A request for a response that asks the same; raises Untranslatable."""
     if body.get("n") not in (None, 1):
         raise Untranslatable("n: a response is one answer")
-    for name in ("stop", "audio", "functions"):
+    refuse_all_but_text(body)
+    for name in ("stop", "functions"):
         if body.get(name):
             raise Untranslatable(f"{name}: the Responses API has nothing like it")
     request: Body = {**kept(body, *_SAME), "input": list(_items(body.get("messages"))), **tools_from_chat(body)}
@@ -150,6 +162,7 @@ def _items(given: object) -> Iterator[Item]:
 
 
 def _items_of_a_turn(message: Message, where: str) -> Iterator[Item]:
+    refuse_all_but_text(message)
     found = [(name, text) for name, _, text in texts(message)] + [("refusal", text_in(message.get("refusal")))]
     parts = [{"type": name, "refusal" if name == "refusal" else "text": text} for name, text in found if text]
     if parts:
@@ -158,8 +171,10 @@ def _items_of_a_turn(message: Message, where: str) -> Iterator[Item]:
         raise Untranslatable(f"{where}.function_call: the Responses API has nothing like it")
     for at, call in placed(message.get("tool_calls") or [], f"{where}.tool_calls"):
         function = thing(call.get("function"))
-        given = {name: _want_text(function, f"{at}.function", name) for name in ("name", "arguments")}
-        yield {"type": "function_call", "call_id": _want_text(call, at, "id"), **given}
+        if not isinstance(function.get("arguments"), dict):
+            _want_text(function, f"{at}.function", "arguments")
+        id, name = _want_text(call, at, "id"), _want_text(function, f"{at}.function", "name")
+        yield {"type": "function_call", "call_id": id, "name": name, "arguments": arguments(function)}
 
 
 def _part_from_chat(part: Body, where: str) -> Body:

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from dbx_auth.fixes.walk import number, without
-from dbx_auth.translate.common import Body, first_choice, objects, read_json, text_in, thing
+from dbx_auth.translate.common import Body, arguments, first_choice, objects, read_json, text_in, thing
 
 from .envelope import INCOMPLETE, error_in, usage_from_chat
 from .items import Item
@@ -72,9 +72,10 @@ class _Said:
         return {**self.kind.part, self.kind.word: text}
 
     def _item(self, status: str, *parts: Body) -> Item:
-        known: Body = {} if self.kind.prefix == "rs" else {"status": status}
-        if self.thoughts:
-            known = {"encrypted_content": json.dumps(self.thoughts)}
+        """The item as it is; what was thought is sealed in any case, to be known for not OpenAI's (`fixes.thoughts`)."""
+        known: Body = {"status": status}
+        if self.kind.prefix == "rs":
+            known = {"encrypted_content": json.dumps(self.thoughts)} if parts else {}
         return {**self.kind.item, "id": self.id, **known, self.kind.parts: list(parts)}
 
     def _event(self, type: str, **more: Any) -> Body:
@@ -120,10 +121,10 @@ def _about(place: int, what: str, item: Item) -> Body:
     return {"type": f"response.output_item.{what}", "output_index": place, "item": item}
 
 
-def _input(arguments: str) -> str:
+def _input(given: str) -> str:
     """What a tool gets that takes any text: the only argument of the function that stands for it, or all there is."""
-    only = thing(read_json(arguments)).get("input")
-    return only if isinstance(only, str) else arguments
+    only = thing(read_json(given)).get("input")
+    return only if isinstance(only, str) else given
 
 
 _ECHOED = ("instructions", "max_output_tokens", "reasoning", "temperature", "text", "top_p", "user")
@@ -232,7 +233,7 @@ class FromChat:
             known = _Called(tool, self._places, self._id, id or f"call_{self._id}_{self._places}")
             self._calls[index] = known
             events += self._opened(known)
-        text = text_in(function.get("arguments"))
+        text = arguments(function)
         return events + known.more(text) if text else events
 
     def _opened(self, item: _Said | _Called) -> list[Body]:
