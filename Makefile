@@ -1,7 +1,8 @@
 # make demo        see it work, with no workspace: sandbox, login, status, token, models
 # make test        lint, types, and every test with its coverage
 # make test-hard   storms, crashes, full disks, hostile servers, and mutants of what keeps logins safe; takes minutes
-# make test-gateway  the gateway under all its clients, one failure and attack after the other
+# make test-clients  the gateway, one failure after the other, and real clients against the sandbox; takes minutes
+# make clients     those clients: what is large, or wants libraries of its own, in a folder outside of this one
 # make pictures    docs/*.svg of what status and models look like, and docs/login.png where Chromium is
 # make tables      the tables of docs/*.md, from the code
 # make catalogue   what a workspace serves (yours, or the sandbox) that dbx_auth/catalogue.toml does not know
@@ -12,9 +13,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/oidc_provider tests/js_sdk
+export DBX_AUTH_TEST_CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbx-auth-test-clients
+CLIENTS := $(DBX_AUTH_TEST_CLIENTS)
+AGENTS := claude codex opencode
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-hard test-gateway lint pictures tables catalogue completions bench clean
+.PHONY: demo test test-hard test-clients clients lint pictures tables catalogue completions bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo.py
@@ -31,8 +35,10 @@ test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
 	$(BIN)/pytest -n 2 --dist loadfile tests/hard || $(BIN)/pytest --last-failed --last-failed-no-failures none tests/hard
 	DBX_AUTH_TEST_EXAMPLES=2000 $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
 
-test-gateway: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --dist loadfile tests/gateway
+test-clients: $(VENV)/.dev clients
+	$(BIN)/pytest -n 2 --dist worksteal tests/gateway
+
+clients: $(CLIENTS)/litellm/.installed $(AGENTS:%=$(CLIENTS)/%/node_modules/.package-lock.json)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -70,6 +76,17 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
 	$(PIP) --group dev
+	@touch $@
+
+$(CLIENTS)/litellm/.installed: tests/litellm.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(CLIENTS)/%/node_modules/.package-lock.json: tests/js_%/package-lock.json
+	mkdir -p $(CLIENTS)/$*
+	cp tests/js_$*/package.json tests/js_$*/package-lock.json $(CLIENTS)/$*
+	cd $(CLIENTS)/$* && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 %/node_modules/.package-lock.json: %/package-lock.json

@@ -22,6 +22,9 @@ _HOMES = {
     "Temporary": "errors",
     "Token": "tokens",
     "Transport": "transport",
+    "async_token_provider": "credentials",
+    "credentials_provider": "integrations",
+    "credentials_strategy": "integrations",
     "token_provider": "credentials",
 }
 
@@ -36,13 +39,17 @@ __all__ = [
     "Temporary",
     "Token",
     "Transport",
+    "async_token_provider",
+    "credentials_provider",
+    "credentials_strategy",
     "token_provider",
 ]
 
 if TYPE_CHECKING:
-    from .credentials import Credentials, token_provider
+    from .credentials import Credentials, async_token_provider, token_provider
     from .errors import AuthError, ConfigError, LoginRequired, NotConfigured, Refused, Temporary
     from .httpx_auth import Auth
+    from .integrations import credentials_provider, credentials_strategy
     from .tokens import Token
     from .transport import Transport
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from . import profile as profiles, resolve
 from .errors import ConfigError, Temporary
@@ -99,3 +99,17 @@ def token_provider(credentials: Credentials | None = None) -> Callable[[], str]:
     """A function that returns a fresh token each time: what openai's `api_key=` takes, for one."""
     source = credentials or Credentials()
     return lambda: source.token().value
+
+
+def async_token_provider(credentials: Credentials | None = None) -> Callable[[], Awaitable[str]]:
+    """The same for `AsyncOpenAI(api_key=…)`: a function to be awaited. A renewal is waited for in a thread."""
+    source = credentials or Credentials()
+
+    async def provide() -> str:
+        if held := source.held():
+            return held.value
+        import anyio.to_thread
+
+        return (await anyio.to_thread.run_sync(source.token)).value
+
+    return provide

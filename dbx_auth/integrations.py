@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import hosts
 from .credentials import Credentials
 from .errors import ConfigError
+from .protocols import host_of
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def _in_lower_case(token: Token) -> dict[str, str]:
     """Headers that the connector passes on as they are.
 
     One that is spelled `Authorization` it keeps for an hour when it cannot read its expiry, trades for another token
-    where the issuer is not the workspace, and sends without the headers beside it (auth/token_federation.py in 4.2 to
-    4.9). A header is the same in any case (RFC 9110, 5.1).
+    where the issuer is not the workspace, and sends without the headers beside it (auth/token_federation.py of 4.9).
+    A header is the same in any case (RFC 9110, 5.1).
     """
     return {name.lower(): value for name, value in token.headers.items()}
 
@@ -83,7 +83,7 @@ def _token_for(host: str, source: Credentials) -> Token:
 
 
 def _check(ours: str, theirs: str) -> None:
-    if hosts.canonical(ours) != hosts.canonical(theirs):
+    if host_of(ours) != host_of(theirs):
         raise ConfigError(
             f"the credentials are for {ours}, and this client is for {theirs}",
             hint=f"give the client host={ours!r}, or take Credentials(host={theirs!r})",

@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from . import __version__
 from .errors import AuthError, ConfigError, InDoubt, Refused, Unreachable
 
 if TYPE_CHECKING:
     import ssl
+    import subprocess
 
 
 def _silence(text: str) -> None:
@@ -268,6 +269,11 @@ def _no_editor(path: str) -> None:
     raise ConfigError(f"{path} can only be edited from the command line", hint="dbx-auth config edit")
 
 
+def _no_replacing(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """A library does not make another program of the one that uses it."""
+    raise ConfigError(f"{argv[0]} can only be run from the command line", hint="dbx-auth exec -- CMD")
+
+
 def _no_waiting(what: str, seconds: float) -> AbstractContextManager[None]:
     return nullcontext()
 
@@ -280,7 +286,8 @@ class World(NamedTuple):
     pipes in, None at the end or once the function it is given says that nobody waits any more), `warn` (something the
     user should know), `note` (what `-v` shows), `detail` (what only `-vv` shows), `waiting` (a context manager told
     what we wait for and how many seconds at most), `uninterrupted` (a context manager in which Ctrl-C and a request to
-    end are put off), `harden` (called by what will hold secrets for minutes). `offline` says that nobody may be asked,
+    end are put off), `harden` (called by what will hold secrets for minutes), `become` (makes this process another
+    program, with the environment it is given; not on Windows). `offline` says that nobody may be asked,
     and is for libraries that go out by ways of their own; `http` knows by itself. `edit` lets a person change a file,
     and returns once they have.
     """
@@ -301,6 +308,7 @@ class World(NamedTuple):
     waiting: Callable[[str, float], AbstractContextManager[None]] = _no_waiting
     uninterrupted: Callable[[], AbstractContextManager[None]] = nullcontext
     harden: Callable[[], None] = lambda: None
+    become: Callable[[Sequence[str], Mapping[str, str]], object] = _no_replacing
     offline: bool = False
 
     @classmethod
@@ -329,6 +337,7 @@ class World(NamedTuple):
             waiting=_countdown if shown else _no_waiting,
             uninterrupted=_signals_held,
             harden=no_core_dumps,
+            become=replace_process,
         )
 
     @property
@@ -647,6 +656,43 @@ def editor_command(env: Mapping[str, str], platform: str) -> list[str]:
     if found := next((name for name in known if shutil.which(name, path=env.get("PATH", ""))), None):
         return [found]
     raise ConfigError("there is no editor: neither VISUAL nor EDITOR is set", hint="export EDITOR=nano")
+
+
+def replace_process(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Make this process another program, which then has our terminal, our descriptors and whoever waits for us.
+
+    Raises OSError when there is no such program, or when it cannot be run.
+    """
+    import signal
+
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):
+            stream.flush()
+    # Python ignores SIGPIPE and SIGXFSZ, and what is ignored stays ignored. A signal that came in the last moment would
+    # be lost with its handler.
+    ours = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    back = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
+    back += [getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in back}
+    try:
+        os.execvpe(argv[0], list(argv), env)  # noqa: S606  no shell is wanted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def start_program(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program in our process group, with our terminal and every descriptor that was handed to us.
+
+    Raises OSError when there is no such program, or when it cannot be run.
+    """
+    import shutil
+    import subprocess
+
+    program = argv[0]
+    if sys.platform == "win32":  # which looks for .exe alone, and finds no `npm`
+        program = shutil.which(program, path=env.get("PATH")) or program
+    return subprocess.Popen([program, *argv[1:]], env=dict(env), close_fds=False)  # noqa: S603
 
 
 def run_program(argv: Sequence[str], typed: str, seconds: float) -> tuple[int, str]:

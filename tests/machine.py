@@ -40,6 +40,7 @@ class Machine:
         self.browsed: list[str] = []
         self.waited: list[str] = []
         self.stdin: list[str] = []
+        self.became: list[tuple[list[str], dict[str, str]]] = []
         self.clock = time.time
         self._capture = capture
 
@@ -54,6 +55,7 @@ class Machine:
             read_line=lambda given_up=None: self.stdin.pop(0) if self.stdin else None,
             warn=lambda text: tell(f"dbx-auth: warning: {text}"),
             waiting=self.wait,
+            become=lambda argv, env: self.became.append((list(argv), dict(env))),
         )
 
     def browse(self, url: str) -> bool:

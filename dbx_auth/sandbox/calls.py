@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 from .workspace import CHAT, GENERATE, MESSAGES, RESPONSES, Endpoint
 
+PARAMETERS_JSON_SCHEMA = ("parametersJsonSchema", "parameters_json_schema")
+RESPONSE_JSON_SCHEMA = ("responseJsonSchema", "response_json_schema")
+"""Where Google takes a schema as JSON Schema has it; elsewhere it has words of its own."""
+
 
 class Call(NamedTuple):
     """`streamed` is whether the answer is wanted event by event."""
@@ -75,18 +79,21 @@ def tools(call: Call) -> list[Tool]:
         return [Tool(t.get("name"), t.get("parameters"), t) for t in offered if t.get("type") == "function"]
     if call.api == GENERATE:
         given = [f for t in offered for f in objects(either(t, "functionDeclarations", "function_declarations"))]
-        return [Tool(f.get("name"), f.get("parameters"), f) for f in given]
+        return [Tool(f.get("name"), _either_schema(f, "parameters", *PARAMETERS_JSON_SCHEMA), f) for f in given]
     return [Tool(t.get("name"), t.get("input_schema"), t) for t in offered if t.get("type", "custom") == "custom"]
 
 
 def wanted(call: Call) -> Any:
     """The JSON Schema that the answer is to satisfy, None when any text will do."""
     if call.api == GENERATE:
-        return either(
-            thing(either(call.body, "generationConfig", "generation_config")), "responseSchema", "response_schema"
-        )
+        config = generation_config(call)
+        schema = _either_schema(config, "responseSchema", "response_schema", *RESPONSE_JSON_SCHEMA)
+        json = either(config, "responseMimeType", "response_mime_type") == "application/json"
+        return {"type": "object"} if json and schema is None else schema
     if call.api == RESPONSES:
-        form = thing(thing(call.body.get("text")).get("format"))
+        form = named = thing(thing(call.body.get("text")).get("format"))
+    elif call.api == MESSAGES:
+        _, form = output_format(call)
         named = form
     else:
         form = thing(call.body.get("response_format"))
@@ -94,6 +101,23 @@ def wanted(call: Call) -> Any:
     if form.get("type") == "json_object":
         return {"type": "object"}
     return named.get("schema") if form.get("type") == "json_schema" else None
+
+
+def _either_schema(node: Mapping[str, Any], *names: str) -> Any:
+    """A schema in Google's own words or, under another name, in those of JSON Schema."""
+    return next((node[name] for name in names if node.get(name) is not None), None)
+
+
+def generation_config(call: Call) -> dict[str, Any]:
+    """What generateContent is asked for besides contents and tools."""
+    return thing(either(call.body, "generationConfig", "generation_config"))
+
+
+def output_format(call: Call) -> tuple[str, dict[str, Any]]:
+    """The form that Claude's answer is to have, and where that is said: in a field of its own it was in the beta."""
+    if "output_format" in call.body:
+        return "output_format", thing(call.body["output_format"])
+    return "output_config.format", thing(thing(call.body.get("output_config")).get("format"))
 
 
 def text_of(content: Any) -> str:

@@ -10,8 +10,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import signatures
-from .calls import Call, contents, either, messages, objects, parts, thing, tools, wanted
+from . import signatures, thoughts
+from .calls import (
+    PARAMETERS_JSON_SCHEMA,
+    RESPONSE_JSON_SCHEMA,
+    Call,
+    contents,
+    either,
+    generation_config,
+    messages,
+    objects,
+    output_format,
+    parts,
+    thing,
+    tools,
+    wanted,
+)
 from .workspace import (
     CHAT,
     EFFORT_WITH_TOOLS,
@@ -58,7 +72,7 @@ UNKNOWN = {
 # JSON Schema's words that Google's schemas do not have.
 NOT_GOOGLE = ("$schema", "$id", "$comment", "$ref", "$defs", "definitions", "additionalProperties")
 
-# And its limits, which GPT OSS does not take.
+# And its limits, which GPT OSS does not take, nor Claude in the form of its answers.
 LIMITS = (
     "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
     "multipleOf", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
@@ -68,6 +82,7 @@ ITEM_ID = 64
 LEAST_THOUGHT = 1024
 IMAGE_URL = re.compile(r"https?://.|data:image/[a-z.+-]+;base64,.", re.IGNORECASE)
 CODING_AGENT_MODE = "x-databricks-use-coding-agent-mode"
+OUTPUT_FORMAT_BETA = "structured-outputs-"
 
 
 class Rule(NamedTuple):
@@ -268,8 +283,10 @@ def untyped_tool(call: Call) -> str | None:
 
 def foreign_schema(call: Call) -> str | None:
     """All that Google would not know, in its own words and with its own paths, one a line."""
-    given = [(f"tools[0].function_declarations[{i}].parameters", tool.schema) for i, tool in enumerate(tools(call))]
-    given += [("generation_config.response_schema", wanted(call))]
+    where = "tools[0].function_declarations"
+    given = [(f"{where}[{i}].parameters", tool.given.get("parameters")) for i, tool in enumerate(tools(call))]
+    own = either(generation_config(call), "responseSchema", "response_schema")
+    given += [("generation_config.response_schema", own if call.api == GENERATE else wanted(call))]
     unknown = []
     for path, node in (found for place, schema in given for found in _schemas(schema, place)):
         if "ref" in node and set(node) - {"ref", "description", "default"}:
@@ -284,6 +301,48 @@ def foreign_schema(call: Call) -> str | None:
 
 def _not_found(name: str, path: str) -> str:
     return f"Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field."
+
+
+def two_schemas(call: Call) -> str | None:
+    """Each of Google's schemas may be there in its own words or in those of JSON Schema."""
+    for i, tool in enumerate(tools(call)):
+        if "parameters" in tool.given and any(name in tool.given for name in PARAMETERS_JSON_SCHEMA):
+            where = f"* GenerateContentRequest.tools[0].function_declarations[{i}]"
+            return f"{where}: only one of parameters and parameters_json_schema can be set."
+    config, where = generation_config(call), "* GenerateContentRequest.generation_config"
+    if any(name in config for name in RESPONSE_JSON_SCHEMA):
+        if either(config, "responseSchema", "response_schema") is not None:
+            return f"{where}: only one of response_schema and response_json_schema can be set."
+        if either(config, "responseMimeType", "response_mime_type") != "application/json":
+            return f"{where}.response_json_schema: response_mime_type must be application/json."
+    return None
+
+
+def claude_s_format(call: Call) -> str | None:
+    """Claude answers in the form of a schema that says of each object what it has, and sets no limits."""
+    where, form = output_format(call)
+    beta = OUTPUT_FORMAT_BETA in call.headers.get("anthropic-beta", "")
+    if where == "output_format" and not beta:
+        return (
+            "output_format: This field is deprecated. Use 'output_config.format' instead. See "
+            "https://platform.claude.com/docs/en/build-with-claude/structured-outputs for more information."
+        )
+    if not form:
+        return None
+    if form.get("type") != "json_schema":
+        return f"{where}.type: Input should be 'json_schema'"
+    if not isinstance(schema := form.get("schema"), dict):
+        return f"{where}.schema: Field required"
+    named = [each for name in ("$defs", "definitions") for each in thing(schema.get(name)).values()]
+    for _, node in (found for each in [schema, *named] for found in _schemas(each, "")):
+        kind = node.get("type")
+        if kind == "object" and node.get("additionalProperties") is not False:
+            return f"{where}.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
+        # `format` is none of them for Claude, and an array may be wanted to have something in it.
+        fine = ("format", "pattern", *(["minItems"] if node.get("minItems") in (0, 1) else []))
+        if limits := [name for name in LIMITS if name in node and name not in fine]:
+            return f"{where}.schema: For '{kind}' type, properties {', '.join(limits)} are not supported"
+    return None
 
 
 def function_call_id(call: Call) -> str | None:
@@ -431,6 +490,9 @@ RULES = (
     Rule(ANY, frozenset({CHAT}), reasoning_summary),
     Rule(CLAUDE, frozenset({CHAT}), reasoning_effort),
     Rule(CLAUDE, frozenset({CHAT, MESSAGES}), thinking_budget),
+    Rule(CLAUDE, frozenset({MESSAGES}), thoughts.unsigned_thought),
+    Rule(CLAUDE, frozenset({MESSAGES}), thoughts.lost_thought),
+    Rule(CLAUDE, frozenset({MESSAGES}), claude_s_format),
     Rule(ANY, frozenset({CHAT, MESSAGES}), sampling),
     Rule(ANY, frozenset({CHAT}), effort_with_tools),
     Rule(ANY, frozenset({CHAT}), too_much_output),
@@ -438,6 +500,7 @@ RULES = (
     Rule(CLAUDE, frozenset({CHAT, MESSAGES}), empty_text),
     Rule(GEMINI, frozenset({CHAT}), several_systems),
     Rule(GEMINI, frozenset({CHAT, GENERATE}), foreign_schema),
+    Rule(GEMINI, frozenset({GENERATE}), two_schemas),
     Rule(GEMINI, frozenset({GENERATE}), function_call_id),
     Rule(OSS, frozenset({CHAT}), limited_schema),
     Rule(ANY, frozenset({CHAT, RESPONSES, MESSAGES}), untyped_tool),
@@ -447,4 +510,5 @@ RULES = (
     Rule(ANY, frozenset({CHAT}), lost_tool_message),
     Rule(GEMINI, frozenset({CHAT}), unsigned_call),
     Rule(GPT, frozenset({RESPONSES}), long_item_id),
+    Rule(GPT, frozenset({RESPONSES}), thoughts.foreign_thought),
 )

@@ -6,21 +6,25 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from . import signatures
 from .answers import CREATED, Reply, ToolCall, compose, named, new_id, pieces, usage
 from .calls import Call
 
 Item = dict[str, Any]
 
+SEALED = "reasoning.encrypted_content"
+"""What a request includes to be given the thoughts, which nobody else can read."""
+
 
 def whole(call: Call) -> dict[str, Any]:
     reply = compose(call)
-    return _response(call, new_id("resp_"), [_renamed(call, item) for item in _items(reply)], reply)
+    return _response(call, new_id("resp_"), [_renamed(call, item) for item in _items(call, reply)], reply)
 
 
 def stream(call: Call) -> Iterator[bytes]:
     """Every event repeats what the next one adds to, and they are numbered."""
     reply = compose(call)
-    response_id, items = new_id("resp_"), _items(reply)
+    response_id, items = new_id("resp_"), _items(call, reply)
     output = [_renamed(call, item) for item in items]
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": _response(call, response_id, [])},
@@ -40,6 +44,8 @@ def _item_events(call: Call, index: int, item: Item) -> Iterator[dict[str, Any]]
         begun = {**item, "status": "in_progress", "arguments": ""}
         inner = [{"type": f"{kind}.delta", "delta": piece} for piece in pieces(item["arguments"])]
         inner += [{"type": f"{kind}.done", "arguments": item["arguments"]}]
+    elif item["type"] == "reasoning":
+        begun, inner = item, []
     else:
         [part] = item["content"]
         begun = {**item, "status": "in_progress", "content": []}
@@ -88,8 +94,16 @@ def _response(call: Call, id: str, output: list[Item], reply: Reply | None = Non
     }
 
 
-def _items(reply: Reply) -> list[Item]:
-    return [_function_call(tool) for tool in reply.calls] or [_message(reply.text)]
+def _items(call: Call, reply: Reply) -> list[Item]:
+    said = [_function_call(tool) for tool in reply.calls] or [_message(reply.text)]
+    include = call.body.get("include")
+    return [_thought(reply), *said] if isinstance(include, list) and SEALED in include else said
+
+
+def _thought(reply: Reply) -> Item:
+    """What it has thought, sealed, for whoever keeps the conversation himself; there is nothing in it to be read."""
+    sealed = signatures.sign(reply.text or str(reply.calls))
+    return {"type": "reasoning", "id": new_id("rs_"), "summary": [], "encrypted_content": sealed}
 
 
 def _function_call(tool: ToolCall) -> Item:

@@ -1,6 +1,6 @@
-"""Thought signatures: what Gemini puts beside a tool call, and wants back with it.
+"""What tells a model that it has thought something itself: Gemini's and Claude's signatures, OpenAI's seal.
 
-Google's are opaque and long. These are too, and tell by themselves whether they came from here.
+Theirs are opaque and long. These are too, and tell by themselves whether they came from here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ def sign(text: str) -> str:
 
 
 def accepted(signature: Any) -> bool:
-    """Whether it is one of ours, whatever it signs, or the word that goes for any."""
-    if signature == SKIPPED:
-        return True
+    """Whether Gemini takes it: one of ours, or the word that goes for any."""
+    return signature == SKIPPED or genuine(signature)
+
+
+def genuine(signature: Any) -> bool:
+    """Whether it is one of ours, whatever it signs."""
     try:
         signed = base64.b64decode(signature, validate=True)
     except (TypeError, ValueError):

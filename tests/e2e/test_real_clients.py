@@ -328,6 +328,27 @@ def own_items_again(ask: Ask) -> Any:
     return ask.responses([user("hi"), call.model_dump(exclude_none=True), output])
 
 
+TOOL_USED = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+TOOL_GAVE = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "sunny"}
+
+
+def said(*blocks: Json) -> Json:
+    """A turn of the model, as Anthropic's API has it."""
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def thinking_before(**signed: str) -> Callable[[Ask], Any]:
+    """What another model has thought before, as it comes from where Claude's signature is unknown."""
+    blocks = {"type": "thinking", "thinking": "hm", **signed}, {"type": "text", "text": "morning"}
+    return lambda ask: ask.messages(user(), said(*blocks), user())
+
+
+def sealed_before(sealed: str) -> Callable[[Ask], Any]:
+    """The same for OpenAI, whose seal it does not have."""
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": sealed}
+    return lambda ask: ask.responses([user(), thought, user()])
+
+
 UNKNOWN = "Extra inputs are not permitted|unknown field|Unknown parameter"
 
 PAIRS = [
@@ -439,6 +460,25 @@ PAIRS = [
     Pair("no-sampling", lambda ask: ask.messages(extra_body={"temperature": 0.2}), "temperature", "messages"),
     Pair("no-max-completion-tokens", lambda ask: ask.chat(max_completion_tokens=100), UNKNOWN),
     Pair("capped-output", lambda ask: ask.chat(max_tokens=400_000), "cannot exceed"),
+    *(
+        Pair("no-unsigned-thoughts", thinking_before(**signed), refusal, "messages")
+        for signed, refusal in (
+            ({}, "thinking.signature: Field required"),
+            ({"signature": ""}, "Invalid `signature` in `thinking` block"),
+        )
+    ),
+    Pair(
+        "no-unsigned-thoughts",
+        lambda ask: ask.messages(
+            user(), said(TOOL_USED), user([TOOL_GAVE]), thinking={"type": "enabled", "budget_tokens": 1024}
+        ),
+        "Expected `thinking` or `redacted_thinking`, but found `tool_use`",
+        "messages",
+    ),
+    *(
+        Pair("no-foreign-thoughts", sealed_before(sealed), "could not be verified", "responses")
+        for sealed in ("[]", "I think that it is sunny.")
+    ),
     Pair("short-item-ids", own_items_again, "Expected a string with maximum length 64", "responses"),
     Pair(
         "no-function-call-id",

@@ -1,6 +1,7 @@
 """Real clients through the gateway, each with every family: what a workspace refuses them is answered here.
 
-LiteLLM wants an older openai than ours, so it lives in an environment of its own: DBX_AUTH_TEST_LITELLM is its Python.
+LiteLLM wants an older openai than ours, so it lives in an environment of its own, and opencode is large: `make clients`
+puts both into the folder that DBX_AUTH_TEST_CLIENTS names.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ with warnings.catch_warnings():
     from google import genai
     from google.genai import errors as google, types
 
-LITELLM = os.environ.get("DBX_AUTH_TEST_LITELLM", "")
+CLIENTS = Path(os.environ.get("DBX_AUTH_TEST_CLIENTS", "nowhere"))
+LITELLM = CLIENTS / "litellm" / "bin" / "python"
 
 MODELS = {
     **{name: FAMILIES[name] for name in ("claude", "gpt", "codex", "llama", "gpt-oss", "qwen", "inkling")},
@@ -473,7 +475,8 @@ KINDS: dict[str, type[Any]] = {
     "litellm-anthropic": LiteLLMsMessages,
 }
 NEEDS_LITELLM = [
-    pytest.mark.skipif(not LITELLM, reason="DBX_AUTH_TEST_LITELLM is the Python of a venv that has litellm"),
+    pytest.mark.real,
+    pytest.mark.skipif(not LITELLM.exists(), reason="needs LiteLLM: make clients"),
 ]
 
 
@@ -745,8 +748,12 @@ def test_a_wrong_key_is_the_client_s_own_error(far: Far, kind: str, error: type[
 
 # ---- opencode, headless ----------------------------------------------------------------------------------------------
 
-OPENCODE = Path(__file__).parents[1] / "js_opencode"
-PROGRAM = OPENCODE / "node_modules" / ".bin" / "opencode"
+NOTES = Path(__file__).parents[1] / "js_opencode" / "notes.py"
+OPENCODE = CLIENTS / "opencode" / "node_modules" / ".bin" / "opencode"
+needs_opencode = [
+    pytest.mark.real,
+    pytest.mark.skipif(not OPENCODE.exists(), reason="needs opencode: make clients"),
+]
 
 
 class Done(NamedTuple):
@@ -777,7 +784,7 @@ class Opencode:
             "options": {"baseURL": place.openai, "apiKey": place.key},
             "models": {model: {"name": model}},
         }
-        notes = [sys.executable, str(OPENCODE / "notes.py"), str(self.kept)]
+        notes = [sys.executable, str(NOTES), str(self.kept)]
         config = {
             "provider": {"dbx-auth": provider},
             "mcp": {"notes": {"type": "local", "command": notes, "enabled": True}},
@@ -786,7 +793,7 @@ class Opencode:
         }
         (self.project / "opencode.json").write_text(json.dumps(config))
         done = subprocess.run(
-            [PROGRAM, "run", "--format", "json", "--model", f"dbx-auth/{model}", said],
+            [OPENCODE, "run", "--format", "json", "--model", f"dbx-auth/{model}", said],
             cwd=self.project,
             env={
                 "HOME": str(self.home),
@@ -823,8 +830,9 @@ REFUSED_BARE = {
 """What opencode is told without the gateway; GPT takes what it sends."""
 
 
-@pytest.mark.skipif(not PROGRAM.exists(), reason="needs Node, and `npm ci` in tests/js_opencode")
 class TestOpencode:
+    pytestmark = needs_opencode
+
     @pytest.mark.parametrize("family", AGENTS)
     def test_it_runs_a_program_with_a_tool_of_its_own(self, far: Far, opencode: Opencode, family: str) -> None:
         """Its tools are offered, and those of the server beside them; models of the sandbox call the first.
@@ -938,14 +946,15 @@ def test_the_settings_of_the_page_are_whole() -> None:
     assert codex["model_providers"][codex["model_provider"]]["wire_api"] == "responses"
 
 
-@pytest.mark.skipif(not PROGRAM.exists(), reason="needs Node, and `npm ci` in tests/js_opencode")
+@pytest.mark.real
+@pytest.mark.skipif(not OPENCODE.exists(), reason="needs opencode: make clients")
 def test_opencode_takes_the_settings_of_the_page(far: Far, machine: Machine) -> None:
     [settings] = [block for block in shown("json") if "@ai-sdk/openai-compatible" in block]
     project = machine.home / "project"
     project.mkdir()
     (project / "opencode.json").write_text(settings.replace(SHOWN, far.gateway.url))
     done = subprocess.run(
-        [PROGRAM, "run", "--model", "dbx-auth/databricks-gemini-3-pro", "hello"],
+        [OPENCODE, "run", "--model", "dbx-auth/databricks-gemini-3-pro", "hello"],
         cwd=project,
         env={**as_told(far, machine), "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"},
         stdin=subprocess.DEVNULL,

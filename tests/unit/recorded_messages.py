@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
-Json = dict[str, Any]
-
-
-class Recorded(NamedTuple):
-    """A stream in one API, event by event, and the same in the other."""
-
-    name: str
-    given: list[Json]
-    wanted: list[Json]
-
+from unit.conversations import Json, Recorded
 
 # ---- Messages to chat ------------------------------------------------------------------------------------------------
 

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
-Json = dict[str, Any]
-
-
-class Recorded(NamedTuple):
-    """A stream in one API, event by event, and the same in the other."""
-
-    name: str
-    given: list[Json]
-    wanted: list[Json]
-
+from unit.conversations import Json, Recorded
 
 # ---- Responses to chat -----------------------------------------------------------------------------------------------
 
@@ -365,10 +356,15 @@ def written(place: int, *deltas: str, word: str = "output_text", status: str = "
     ], item
 
 
-def thought(place: int, *deltas: str, **more: Any) -> tuple[list[Json], Json]:
-    """The same about what was thought."""
+def thought(place: int, *deltas: str, sealed: list[Json] | None = None) -> tuple[list[Json], Json]:
+    """The same about what was thought, with what Claude has signed of it."""
     id, text, spot = f"rs_chatcmpl-9_{place}", "".join(deltas), {"summary_index": 0}
-    item = {"type": "reasoning", "id": id, "summary": [{"type": "summary_text", "text": text}], **more}
+    item = {
+        "type": "reasoning",
+        "id": id,
+        "encrypted_content": json.dumps(sealed or []),
+        "summary": [{"type": "summary_text", "text": text}],
+    }
     return [
         added(place, {"type": "reasoning", "id": id, "summary": []}),
         at("reasoning_summary_part.added", place, id, **spot, part={"type": "summary_text", "text": ""}),
@@ -390,7 +386,7 @@ LOOK, LOOKING = written(1, "I ", "look.")
 REFUSED, REFUSING = written(0, "I can", "not.", word="refusal")
 LONG, LONGER = written(0, "On and on", status="incomplete")
 SIGNED: Json = {"type": "thinking", "thinking": "Hm.", "signature": "EqQB"}
-SEALED_THOUGHT, SEALING = thought(0, "Hm.", encrypted_content=json.dumps([SIGNED]))
+SEALED_THOUGHT, SEALING = thought(0, "Hm.", sealed=[SIGNED])
 SAID, SAYING = written(1, "Yes.")
 PATCHING = {**PATCH, "id": "ctc_chatcmpl-9_0"}
 

@@ -587,7 +587,7 @@ def test_a_tool_may_be_without_a_schema_where_openai_lets_it() -> None:
         {"messages": [USER, said(USED), GIVEN, said(text("done")), USER], **THINKING},
         {"messages": [USER, said(USED), GIVEN], "thinking": {"type": "adaptive"}},
         {"messages": [USER, said(USED), GIVEN], "context_management": {"edits": []}},
-        {"messages": [{"role": "user", "content": [UNSIGNED[0]]}, said(UNSIGNED[0])][1:]},
+        {"messages": [said(UNSIGNED[0])]},
         {"messages": [GIVEN], **THINKING},
     ],
     ids=["signed", "thought at the start of the turn", "a turn that is over", "adaptive", "none", "alone", "no turn"],

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from typing import Any
 
 import jiter
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message, RawMessageStreamEvent
-from hypothesis import HealthCheck, given, settings, strategies as st
-from openai.lib.streaming.chat import ChatCompletionStreamState
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from hypothesis import given, settings, strategies as st
+from openai.types.chat import ChatCompletion
 from pydantic import TypeAdapter
-from unit.recorded_messages import ASKED, FROM_CHAT, LYON, TO_CHAT, Recorded, argued, called, chunk, started, text_block
+from unit import conversations as common
+from unit.conversations import (
+    NAMES,
+    PNG,
+    PNG_URL,
+    SCHEMA,
+    SOME,
+    TEXTS as UNMARKED,
+    WORDS,
+    Json,
+    Recorded,
+    chat,
+    completion_of,
+    examples,
+    function_call,
+    read_by_openai,
+    text,
+    through,
+    tool,
+    tool_choices,
+    turns,
+    user,
+    working,
+)
+from unit.recorded_messages import ASKED, FROM_CHAT, LYON, TO_CHAT, argued, called, chunk, started, text_block
 
 from dbx_auth.translate.common import SHOWN, Untranslatable
 from dbx_auth.translate.messages import (
@@ -31,26 +53,8 @@ from dbx_auth.translate.messages.blocks import ANSWER, FAILED
 from dbx_auth.translate.messages.count import IMAGE_TOKENS
 from dbx_auth.translate.messages.requests_from_chat import MAX_TOKENS
 
-Json = dict[str, Any]
-
-examples = settings(
-    max_examples=int(os.environ.get("DBX_AUTH_TEST_EXAMPLES", "50")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-
 EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 MARK = {"cache_control": {"type": "ephemeral"}}
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-PNG = "iVBORw0KGgo="
-
-
-def text(said: str, **more: Any) -> Json:
-    return {"type": "text", "text": said, **more}
-
-
-def user(content: Any = "hi") -> Json:
-    return {"role": "user", "content": content}
 
 
 def calling(*ids: str, content: Any = None, **more: Any) -> Json:
@@ -59,16 +63,8 @@ def calling(*ids: str, content: Any = None, **more: Any) -> Json:
     return {"role": "assistant", "content": content, "tool_calls": calls, **more}
 
 
-def tool(id: str, content: Any) -> Json:
-    return {"role": "tool", "tool_call_id": id, "content": content}
-
-
 def weather(**more: Any) -> Json:
     return {"type": "function", "function": {"name": "weather", "description": "now", "parameters": SCHEMA}, **more}
-
-
-def chat(*messages: Json, **more: Any) -> Json:
-    return {"model": "m", "messages": list(messages) or [user()], **more}
 
 
 def to_messages(*messages: Json, **more: Any) -> Any:
@@ -82,10 +78,8 @@ def to_chat(content: Any, role: str = "user", **more: Any) -> Any:
 
 # ---- there and back --------------------------------------------------------------------------------------------------
 
-WORDS = st.text(max_size=6)
-NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
-TEXTS = st.builds(text, WORDS) | st.builds(lambda said: text(said, **MARK), WORDS)
-LINKS = st.sampled_from(["https://example.com/a.png", f"data:image/png;base64,{PNG}", "data:image/webp;base64,AAAA"])
+TEXTS = UNMARKED | st.builds(lambda said: text(said, **MARK), WORDS)
+LINKS = st.sampled_from(["https://example.com/a.png", PNG_URL, "data:image/webp;base64,AAAA"])
 IMAGES = LINKS.map(lambda url: {"type": "image_url", "image_url": {"url": url}})
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | WORDS,
@@ -93,10 +87,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 CALLS: st.SearchStrategy[Json] = st.builds(
-    lambda name, given: {
-        "type": "function",
-        "function": {"name": name, "arguments": json.dumps(given, ensure_ascii=False)},
-    },
+    lambda name, given: function_call(name, json.dumps(given, ensure_ascii=False)),
     NAMES,
     st.dictionaries(WORDS, VALUES, max_size=3),
 )
@@ -107,22 +98,14 @@ SPOKEN = st.builds(
 RESULTS = WORDS | st.just(FAILED + "no") | st.lists(TEXTS | st.just(text(FAILED)), max_size=3)
 
 
-@st.composite
-def working(draw: st.DrawFn) -> list[Json]:
-    """A turn that calls tools, and what they gave."""
-    calls = draw(st.lists(CALLS, min_size=1, max_size=3))
-    calls = [{"id": f"call_{number}", **call} for number, call in enumerate(calls)]
-    content = draw(st.none() | st.text(min_size=1, max_size=6) | st.lists(TEXTS, min_size=2, max_size=3))
-    turn = {"role": "assistant", "content": content, "tool_calls": calls}
-    return [turn, *(tool(call["id"], draw(RESULTS)) for call in calls)]
+WORKED = st.none() | SOME | st.lists(TEXTS, min_size=2, max_size=3)
 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> Json:
     system = draw(st.none() | WORDS | st.lists(TEXTS, min_size=1, max_size=3))
     messages = [] if system is None else [{"role": "system", "content": system}]
-    for _ in range(draw(st.integers(1, 3))):
-        messages += [draw(USERS), *draw(st.just([]) | working() | SPOKEN.map(lambda turn: [turn]))]
+    messages += draw(turns(USERS, SPOKEN, working(CALLS, WORKED, RESULTS)))
     body = chat(*messages, max_tokens=draw(st.integers(1, 9)))
     names = draw(st.lists(NAMES, max_size=3, unique=True))
     if names:
@@ -135,10 +118,9 @@ def conversations(draw: st.DrawFn) -> Json:
             }
             for name in names
         ]
-        named = {"type": "function", "function": {"name": names[0]}}
-        choice = draw(st.sampled_from([None, "auto", "required", "none", named]))
-        body |= {"tool_choice": choice} if choice else {}
-        body |= {"parallel_tool_calls": False} if choice not in (None, "none") and draw(st.booleans()) else {}
+        body |= draw(tool_choices(names))
+        if body.get("tool_choice") not in (None, "none") and draw(st.booleans()):
+            body["parallel_tool_calls"] = False
     if draw(st.booleans()):
         body |= draw(st.sampled_from([{"temperature": 0.5}, {"top_p": 0.5}, {"stop": ["x"]}, {"stream": True}]))
     return body
@@ -291,14 +273,6 @@ def test_whatever_a_stream_of_chat_holds_its_blocks_open_and_close_one_by_one(ch
 # ---- streams, as the libraries of the clients read them --------------------------------------------------------------
 
 
-READABLE = [recorded for recorded in FROM_CHAT if "same index" not in recorded.name]
-"""openai's own library takes calls of the same index for one."""
-
-
-def through(stream: ToChat | FromChat, events: list[Json]) -> list[Json]:
-    return [each for event in events for each in stream.event(event)] + stream.end()
-
-
 def message_of(events: list[Json]) -> Any:
     """What anthropic's own library makes of a stream."""
     message, buffers = None, dict[int, bytes]()
@@ -310,26 +284,21 @@ def message_of(events: list[Json]) -> Any:
     return message.to_dict()
 
 
-def completion_of(chunks: list[Json]) -> Any:
-    """What openai's own library makes of a stream."""
-    state = ChatCompletionStreamState()
-    for each in chunks:
-        list(state.handle_chunk(ChatCompletionChunk.model_validate(each)))
-    return state.current_completion_snapshot.to_dict()
-
-
 def plain(answer: Any) -> Any:
-    """An answer without what only says how it came: empty fields, indexes, and the arguments that were cut off."""
+    """As for both pairs, and with the arguments of a call that was cut off as far as they go."""
+    return common.plain(parsed(answer))
+
+
+def parsed(answer: Any) -> Any:
     if isinstance(answer, list):
-        return [plain(each) for each in answer]
+        return [parsed(each) for each in answer]
     if not isinstance(answer, dict):
         return answer
     if "arguments" in answer and isinstance(answer["arguments"], str):
         answer = {**answer, "arguments": jiter.from_json(answer["arguments"].encode() or b"{}", partial_mode=True)}
     if answer.get("type") == "tool_use" and answer["input"].keys() == {"arguments"}:
         answer = {**answer, "input": jiter.from_json(answer["input"]["arguments"].encode(), partial_mode=True)}
-    gone = ("index", "object", "parsed", "parsed_arguments")
-    return {name: plain(value) for name, value in answer.items() if name not in gone and value not in (None, "", [])}
+    return {name: parsed(value) for name, value in answer.items()}
 
 
 @pytest.mark.parametrize("recorded", TO_CHAT, ids=lambda recorded: recorded.name)
@@ -355,7 +324,7 @@ def test_a_stream_of_messages_comes_to_the_whole_answer_wherever_it_is_cut_off(r
         assert plain(completion_of(through(ToChat(), events))) == plain(whole)
 
 
-@pytest.mark.parametrize("recorded", READABLE, ids=lambda recorded: recorded.name)
+@pytest.mark.parametrize("recorded", read_by_openai(FROM_CHAT), ids=lambda recorded: recorded.name)
 def test_a_stream_of_chat_comes_to_the_whole_answer_wherever_it_is_cut_off(recorded: Recorded) -> None:
     for length in range(1, len(recorded.given) + 1):
         chunks = recorded.given[:length]
@@ -454,7 +423,7 @@ def test_an_error_in_the_middle_of_messages_is_the_last_chunk_of_chat(event: Jso
 # ---- requests of Messages --------------------------------------------------------------------------------------------
 
 READ_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
-IMAGE_URL = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+IMAGE_URL = {"type": "image_url", "image_url": {"url": PNG_URL}}
 
 
 def test_what_claude_code_sends_is_this_in_chat() -> None:
@@ -724,9 +693,24 @@ def test_who_is_not_to_think_is_sampled_as_asked() -> None:
     assert (told["thinking"], told["temperature"], "top_p" in told) == ({"type": "disabled"}, 0.5, False)
 
 
-def test_tokens_thought_are_counted_where_databricks_counts_them() -> None:
-    usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6, "reasoning_tokens": 4}
+@pytest.mark.parametrize("beside", [{"reasoning_tokens": 4}, {"completion_tokens_details": {"reasoning_tokens": 4}}])
+def test_tokens_thought_are_counted_where_openai_counts_them_and_where_databricks_does(beside: Json) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6, **beside}
     assert reply_from_chat({"usage": usage}, ASKED)["usage"]["output_tokens_details"] == {"thinking_tokens": 4}
+
+
+def test_who_asks_for_text_alone_gets_it() -> None:
+    assert to_messages(modalities=["text"]) == to_messages()
+
+
+def test_arguments_that_a_server_gives_as_an_object_are_the_input() -> None:
+    given = {"city": "Lyon"}
+    called = {"index": 0, "id": "a", "type": "function", "function": {"name": "weather", "arguments": given}}
+    message = {"role": "assistant", "content": None, "tool_calls": [called]}
+    whole = reply_from_chat({"choices": [{"message": message, "finish_reason": "tool_calls"}]}, ASKED)
+    streamed = message_of(through(FromChat(ASKED), [chunk(message), chunk({}, "tool_calls")]))
+    [turn] = to_messages(message)["messages"]
+    assert [each["content"][0]["input"] for each in (whole, streamed, turn)] == [given] * 3
 
 
 def test_arguments_that_are_no_object_are_still_told() -> None:
@@ -768,6 +752,7 @@ def test_the_input_of_that_tool_is_the_text_of_the_answer() -> None:
         {"n": 2},
         {"functions": [{"name": "weather"}]},
         {"modalities": ["text", "audio"]},
+        {"modalities": ["image"]},
         {"audio": {"voice": "alloy"}},
         {"tools": [{"type": "custom", "custom": {"name": "sh"}}]},
         {"tools": [{"type": "function", "function": {"name": ANSWER}}]},

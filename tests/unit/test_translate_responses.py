@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from openai import omit
-from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
+from unit import conversations as common
+from unit.conversations import (
+    NAMES,
+    PNG_URL,
+    SCHEMA,
+    SOME,
+    TEXTS,
+    WORDS,
+    Json,
+    Recorded,
+    chat,
+    completion_of,
+    examples,
+    plain,
+    read_by_openai,
+    through,
+    tool_choices,
+    turns,
+    user,
+    working,
+)
 from unit.recorded_responses import (
     ASKED,
     BEGUN,
@@ -26,7 +45,6 @@ from unit.recorded_responses import (
     RESPONSE,
     SIGNED,
     TO_CHAT,
-    Recorded,
     added,
     begins,
     call,
@@ -46,25 +64,7 @@ from dbx_auth.translate.responses import (
     request_to_chat,
 )
 
-Json = dict[str, Any]
-
-examples = settings(
-    max_examples=int(os.environ.get("DBX_AUTH_TEST_EXAMPLES", "50")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-PNG = "data:image/png;base64,iVBORw0KGgo="
-
-
-def user(content: Any = "hi") -> Json:
-    return {"role": "user", "content": content}
-
-
-def chat(*messages: Json, **more: Any) -> Json:
-    return {"model": "m", "messages": list(messages) or [user()], **more}
 
 
 def asked(*items: Json, **more: Any) -> Json:
@@ -82,13 +82,9 @@ def said(text: str, role: str = "user") -> Json:
 
 # ---- there and back --------------------------------------------------------------------------------------------------
 
-WORDS = st.text(max_size=6)
-SOME = st.text(min_size=1, max_size=6)
-NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
-TEXTS = st.builds(lambda words: {"type": "text", "text": words}, WORDS)
 IMAGES = st.builds(
     lambda url, detail: {"type": "image_url", "image_url": {"url": url, **detail}},
-    st.sampled_from(["https://example.com/a.png", PNG]),
+    st.sampled_from(["https://example.com/a.png", PNG_URL]),
     st.sampled_from([{}, {"detail": "low"}]),
 )
 FILES = st.just({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}})
@@ -96,35 +92,21 @@ USERS = st.builds(user, WORDS | st.lists(TEXTS | IMAGES | FILES, max_size=3))
 SPOKEN = st.builds(
     lambda content, more: {"role": "assistant", "content": content, **more}, SOME, st.just({})
 ) | st.just({"role": "assistant", "content": None, "refusal": "I cannot."})
-CALLS = st.builds(
-    lambda name, arguments: {"type": "function", "function": {"name": name, "arguments": arguments}}, NAMES, WORDS
-)
-
-
-@st.composite
-def working(draw: st.DrawFn) -> list[Json]:
-    """A turn that calls tools, and what they gave."""
-    calls = [{"id": f"call_{n}", **each} for n, each in enumerate(draw(st.lists(CALLS, min_size=1, max_size=3)))]
-    turn = {"role": "assistant", "content": draw(st.none() | SOME), "tool_calls": calls}
-    results = WORDS | st.lists(TEXTS, max_size=3)
-    return [turn, *({"role": "tool", "tool_call_id": each["id"], "content": draw(results)} for each in calls)]
+CALLS = st.builds(common.function_call, NAMES, WORDS)
 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> Json:
     systems = draw(st.lists(WORDS | st.lists(TEXTS, max_size=2), max_size=2))
     messages: list[Json] = [{"role": "system", "content": content} for content in systems]
-    for _ in range(draw(st.integers(1, 3))):
-        messages += [draw(USERS), *draw(st.just([]) | working() | SPOKEN.map(lambda turn: [turn]))]
+    messages += draw(turns(USERS, SPOKEN, working(CALLS, st.none() | SOME, WORDS | st.lists(TEXTS, max_size=3))))
     body = chat(*messages)
     names = draw(st.lists(NAMES, max_size=3, unique=True))
     if names:
         strict = st.sampled_from([{}, {"strict": True}])
         declared = [{"name": name, "description": draw(WORDS), "parameters": SCHEMA, **draw(strict)} for name in names]
         body["tools"] = [{"type": "function", "function": function} for function in declared]
-        named = {"type": "function", "function": {"name": names[0]}}
-        choice = draw(st.sampled_from([None, "auto", "required", "none", named]))
-        body |= {"tool_choice": choice} if choice else {}
+        body |= draw(tool_choices(names))
         body |= draw(st.sampled_from([{}, {"parallel_tool_calls": False}, {"parallel_tool_calls": True}]))
     shape = {"type": "json_schema", "json_schema": {"name": "trip", "schema": SCHEMA, "strict": True}}
     more: list[Json] = [
@@ -294,17 +276,6 @@ def test_whatever_chat_streams_a_response_comes_to_its_end(chunks: list[Json]) -
 # ---- streams, as openai's library reads them -------------------------------------------------------------------------
 
 
-def through(stream: ToChat | FromChat, events: list[Json]) -> list[Json]:
-    return [each for event in events for each in stream.event(event)] + stream.end()
-
-
-def completion_of(chunks: list[Json]) -> Any:
-    state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
-    for chunk in chunks:
-        state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
-    return state.current_completion_snapshot.to_dict()
-
-
 def response_of(events: list[Json]) -> Json:
     """What the library has at the end of a stream, all of whose events are as they should be."""
     state: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
@@ -344,16 +315,6 @@ def grow(item: Json, name: str, event: Json) -> None:
     parts[index][word] += event["delta"]
 
 
-def plain(answer: Any) -> Any:
-    """Without what says nothing, and what only a stream has or only a whole answer."""
-    if isinstance(answer, list):
-        return [plain(each) for each in answer]
-    if not isinstance(answer, dict):
-        return answer
-    gone = ("index", "object", "parsed", "parsed_arguments")
-    return {name: plain(value) for name, value in answer.items() if name not in gone and value not in (None, "", [])}
-
-
 @pytest.mark.parametrize("recorded", TO_CHAT, ids=lambda recorded: recorded.name)
 def test_a_stream_of_responses_is_this_one_in_chat(recorded: Recorded) -> None:
     assert through(ToChat(), recorded.given) == recorded.wanted
@@ -375,11 +336,7 @@ def test_a_stream_of_responses_comes_to_the_whole_answer_wherever_it_is_cut_off(
         assert plain(completion_of(through(ToChat(), events))) == plain(whole)
 
 
-# openai's library takes calls with the same index for one.
-APART = [recorded for recorded in FROM_CHAT if "same index" not in recorded.name]
-
-
-@pytest.mark.parametrize("recorded", APART, ids=lambda recorded: recorded.name)
+@pytest.mark.parametrize("recorded", read_by_openai(FROM_CHAT), ids=lambda recorded: recorded.name)
 def test_a_stream_of_chat_comes_to_the_whole_answer_wherever_it_is_cut_off(recorded: Recorded) -> None:
     for length in range(1, len(recorded.given) + 1):
         completion = completion_of(recorded.given[:length])
@@ -388,7 +345,7 @@ def test_a_stream_of_chat_comes_to_the_whole_answer_wherever_it_is_cut_off(recor
         assert response_of(through(FromChat(ASKED), recorded.given[:length])) == reply_from_chat(completion, ASKED)
 
 
-@pytest.mark.parametrize("recorded", APART, ids=lambda recorded: recorded.name)
+@pytest.mark.parametrize("recorded", read_by_openai(FROM_CHAT), ids=lambda recorded: recorded.name)
 def test_a_stream_of_chat_comes_back_from_responses_as_it_was(recorded: Recorded) -> None:
     streams = recorded.given, through(ToChat(), through(FromChat(ASKED), recorded.given))
     first, again = (plain(completion_of(chunks)) for chunks in streams)
@@ -411,6 +368,10 @@ def test_a_text_is_what_is_answered_anyway() -> None:
     assert "text" not in request_from_chat(chat(response_format={"type": "text"}))
 
 
+def test_who_asks_for_text_alone_gets_it() -> None:
+    assert request_from_chat(chat(modalities=["text"])) == request_from_chat(chat())
+
+
 def test_no_fewer_tokens_are_asked_for_than_openai_wants_at_least() -> None:
     asked_for = [request_from_chat(chat(max_tokens=most))["max_output_tokens"] for most in (1, 16, 17)]
     assert asked_for == [16, 16, 17]
@@ -427,6 +388,26 @@ def test_a_call_that_was_cut_off_is_none_to_be_made() -> None:
     assert through(ToChat(), [*BEGUN, added(0, call(1, ""))])[-1]["choices"][0]["finish_reason"] == "length"
     final = response_of(through(FromChat(ASKED), [begins(0, "call_1")]))
     assert (final["status"], final["output"][0]["status"]) == ("incomplete", "incomplete")
+
+
+def test_arguments_that_a_server_gives_as_an_object_are_text_for_openai() -> None:
+    given = {"city": "Oslo"}
+    [called] = begins(0, "call_1")["choices"][0]["delta"]["tool_calls"]
+    called["function"]["arguments"] = given
+    message = {"role": "assistant", "content": None, "tool_calls": [called]}
+    whole = reply_from_chat({"choices": [{"message": message, "finish_reason": "tool_calls"}]}, ASKED)
+    streamed = response_of(through(FromChat(ASKED), [piece(message), piece({}, "tool_calls")]))
+    [again] = request_from_chat(chat(message))["input"]
+    for item in (*whole["output"], *streamed["output"], again):
+        assert (item["type"], json.loads(item["arguments"])) == ("function_call", given)
+
+
+@pytest.mark.parametrize("beside", [{"reasoning_tokens": 4}, {"completion_tokens_details": {"reasoning_tokens": 4}}])
+def test_tokens_thought_are_counted_where_openai_counts_them_and_where_databricks_does(beside: Json) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6, **beside}
+    counted = [reply_from_chat({"usage": usage}, ASKED)["usage"]]
+    counted += [event["response"]["usage"] for event in through(FromChat(ASKED), [piece({}, "stop", usage=usage)])[-1:]]
+    assert [each["output_tokens_details"] for each in counted] == [{"reasoning_tokens": 4}] * 2
 
 
 def test_a_comment_in_a_stream_begins_nothing() -> None:
@@ -575,12 +556,12 @@ def test_a_message_between_a_call_and_its_output_does_not_come_between_them() ->
 
 
 def test_an_image_that_a_tool_gave_is_shown_by_a_user() -> None:
-    image = {"type": "input_image", "image_url": PNG, "detail": "high"}
+    image = {"type": "input_image", "image_url": PNG_URL, "detail": "high"}
     outputs = [{"type": "function_call_output", "call_id": f"call_{n}", "output": [image]} for n in (1, 2)]
     first, second, shown = in_chat(*outputs)
     assert first == {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": SHOWN}]}
     assert second["role"] == "tool"
-    assert shown == user([{"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}] * 2)
+    assert shown == user([{"type": "image_url", "image_url": {"url": PNG_URL, "detail": "high"}}] * 2)
 
 
 def test_thoughts_that_claude_signed_come_back_to_it_and_those_of_openai_do_not() -> None:
@@ -677,7 +658,7 @@ def test_what_a_chat_client_sends_is_this_in_responses() -> None:
     called = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     body = chat(
         {"role": "developer", "content": "Be brief."},
-        user([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": PNG}}]),
+        user([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": PNG_URL}}]),
         {"role": "assistant", "content": "", "reasoning_content": "Hm.", "tool_calls": [called]},
         {"role": "tool", "tool_call_id": "call_1", "content": "warm"},
         tools=[{"type": "function", "function": function}, {"type": "function", "function": {"name": "rain"}}],
@@ -698,7 +679,7 @@ def test_what_a_chat_client_sends_is_this_in_responses() -> None:
             {
                 "type": "message",
                 "role": "user",
-                "content": [{"type": "input_text", "text": "look"}, {"type": "input_image", "image_url": PNG}],
+                "content": [{"type": "input_text", "text": "look"}, {"type": "input_image", "image_url": PNG_URL}],
             },
             {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
             {"type": "function_call_output", "call_id": "call_1", "output": "warm"},
@@ -720,6 +701,8 @@ def test_what_a_chat_client_sends_is_this_in_responses() -> None:
         ({"n": 2}, "n:"),
         ({"stop": ["x"]}, "stop"),
         ({"audio": {"voice": "a"}}, "audio"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"messages": [{"role": "assistant", "content": None, "audio": {"id": "audio_1"}}]}, "audio"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"messages": "hi"}, "messages: not a list"),
         ({"messages": [{"role": "function", "content": ""}]}, r"messages\[0\].role"),
@@ -727,6 +710,14 @@ def test_what_a_chat_client_sends_is_this_in_responses() -> None:
         ({"messages": [{"role": "tool", "content": ""}]}, "tool_call_id"),
         ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "function_call"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"id": "c", "type": "custom"}]}]}, "tool_calls"),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": 1}}]}
+                ]
+            },
+            r"tool_calls\[0\].function.arguments",
+        ),
         ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, r"tools\[0\]: not a function"),
         (
             {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": {"type": "custom"}},

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 _LINE = re.compile(r"(?P<head>[ \t]*(?:export[ \t]+)?(?P<key>[A-Za-z_][\w.-]*)[ \t]*=[ \t]*)(?P<rest>.*)", re.DOTALL)
 _QUOTED = re.compile(r"'(?:\\'|[^'])*'|\"(?:\\\"|[^\"])*\"|`(?:\\`|[^`])*`", re.DOTALL)
-_PLAIN = re.compile(r"[\w./:@%+,=-]*", re.ASCII)
+_PLAIN = re.compile(r"[\w./:@%+,=*-]*", re.ASCII)
 
 
 class Entry(NamedTuple):

@@ -56,31 +56,31 @@ _NOT_BY_ITSELF = "it is written in a way that does not let a key be changed by i
 
 
 def _merge(table: Any, wanted: Mapping[str, Any]) -> None:
-    from .jsonc import same
+    from tomlkit.items import InlineTable
 
     for key, value in wanted.items():
         if key not in table:
-            table[key] = _new(value)
+            table[key] = _new(value, inline=isinstance(table, InlineTable))
         elif isinstance(value, dict):
             _merge(table[key], value)
-        elif not same(_plain(table[key]), value):
+        elif repr(_plain(table[key])) != repr(value):
             table[key] = value
 
 
 def _plain(item: Any) -> Any:
-    """The value without what tomlkit knows of how it is written; text for what JSON has no word for, such as a date."""
-    value = item.unwrap() if hasattr(item, "unwrap") else item
-    return value if isinstance(value, str | int | float | bool | list) else repr(value)
+    """The value without what tomlkit knows of how it is written."""
+    return item.unwrap() if hasattr(item, "unwrap") else item
 
 
-def _new(value: Any) -> Any:
+def _new(value: Any, *, inline: bool) -> Any:
     import tomlkit
 
     if not isinstance(value, dict):
         return value
-    table = tomlkit.table(is_super_table=all(isinstance(each, dict) for each in value.values()))
+    has_values = any(not isinstance(each, dict) for each in value.values())
+    table: Any = tomlkit.inline_table() if inline else tomlkit.table(is_super_table=not has_values)
     for key, each in sorted(value.items(), key=lambda pair: isinstance(pair[1], dict)):
-        table[key] = _new(each)
+        table[key] = _new(each, inline=inline)
     return table
 
 

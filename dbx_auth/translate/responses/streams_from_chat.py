@@ -72,7 +72,7 @@ class _Said:
         return {**self.kind.part, self.kind.word: text}
 
     def _item(self, status: str, *parts: Body) -> Item:
-        """The item as it is; what was thought is sealed in any case, to be known for not OpenAI's (`fixes.thoughts`)."""
+        """The item as it is; what was thought is sealed in any case, to be told from OpenAI's (`fixes.thoughts`)."""
         known: Body = {"status": status}
         if self.kind.prefix == "rs":
             known = {"encrypted_content": json.dumps(self.thoughts)} if parts else {}

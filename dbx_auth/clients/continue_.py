@@ -1,0 +1,34 @@
+"""Continue: its settings are YAML, and its keys do not change, so it is pointed at the gateway.
+
+https://docs.continue.dev/reference
+"""
+
+from __future__ import annotations
+
+from . import GATEWAY, Client, Setup, Snippet
+
+
+def text(setup: Setup) -> str:
+    return f"""\
+name: Databricks
+version: 0.0.1
+schema: v1
+models:
+  - name: Claude Sonnet 4.5
+    provider: openai
+    model: databricks-claude-sonnet-4-5
+    apiBase: {GATEWAY}/v1
+    apiKey: ${{{{ secrets.DBX_AUTH_GATEWAY_KEY }}}}
+    roles: [chat, edit, apply]"""
+
+
+CLIENT = Client(
+    title="Continue",
+    what=Snippet("yaml", text),
+    programs=("cn",),
+    needs_gateway=True,
+    by_hand=lambda setup: [
+        "put this into ~/.continue/config.yaml",
+        f'and the key: echo "DBX_AUTH_GATEWAY_KEY=$(cat {setup.key_file})" >> ~/.continue/.env',
+    ],
+)
