@@ -12,6 +12,9 @@ from .errors import ConfigError, Temporary
 from .tokens import AIM, FLOOR, Demand, Token
 from .world import World
 
+LONGEST = 30.0
+"""Seconds for which a server that wants to be left alone is: a person may log in anew meanwhile."""
+
 _all: weakref.WeakSet[Credentials] = weakref.WeakSet()
 
 
@@ -69,7 +72,7 @@ class Credentials:
             held = self.held()
             if held and held.value != rejected:
                 return held  # spares the files; a token that another process renewed meanwhile does not end this one
-            if self._failed and self._failed[1] >= began:  # while we waited; the next one to ask may have more luck
+            if self._failed and began <= self._failed[1] + self._wait(self._failed[0]):
                 raise self._failed[0]
             resolve.load()
             demand = Demand(None if self._min_ttl == AIM else self._min_ttl, rejected=rejected)
@@ -79,6 +82,11 @@ class Credentials:
                 self._failed = error, self.world.monotonic()
                 raise
             return self._held
+
+    @staticmethod
+    def _wait(error: Temporary) -> float:
+        """Seconds for which nobody asks again: who waited meanwhile does not, and the server may have said how long."""
+        return min(error.retry_after or 0.0, LONGEST)
 
     def held(self) -> Token | None:
         """The token of the last time while it is fresh, without waiting for anything; None where it is not."""

@@ -81,8 +81,13 @@ class Loopback:
             server.should_exit = True
             thread.join()
 
-    def serve_forever(self, goes_on: Callable[[], bool] = lambda: True) -> None:
-        """Serve in the foreground until SIGINT, SIGTERM, a `stop()` from elsewhere, or the end of `goes_on`."""
+    def serve_forever(
+        self, goes_on: Callable[[], bool] = lambda: True, ready: Callable[[], object] = lambda: None
+    ) -> None:
+        """Serve in the foreground until SIGINT, SIGTERM, a `stop()` from elsewhere, or the end of `goes_on`.
+
+        `ready` is called when connections are accepted and the signals are waited for.
+        """
         import signal
 
         asked_to_stop: list[int] = []
@@ -90,6 +95,7 @@ class Loopback:
         before = {number: signal.signal(number, lambda n, frame: asked_to_stop.append(n)) for number in signals}
         try:
             thread = self.start()
+            ready()
             # Short naps: on Windows nothing wakes a thread that waits on a lock, not even Ctrl-C.
             while not asked_to_stop and thread.is_alive() and goes_on():
                 thread.join(0.2)

@@ -11,7 +11,7 @@ import click
 
 from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Flags
-from dbx_auth.world import World, is_running, tell, without_query
+from dbx_auth.world import World, is_running, many_files, tell, without_query
 
 from . import identity
 
@@ -56,6 +56,7 @@ def serve(
         raise ConfigError("the gateway is not installed", hint="pip install 'dbx-auth[gateway]'") from error
     token = credentials.token()  # a gateway that cannot get one is of no use to anybody
     world.harden()
+    many_files()
     try:
         server.start()
     except OSError as error:
@@ -63,12 +64,15 @@ def serve(
     # What was made until now stays: it is not looked through again each time that 700 more objects were made.
     gc.freeze()
     gc.set_threshold(10_000)
-    click.echo(server.url)
-    sys.stdout.flush()
-    tell(f"a gateway to {token.host}, as {token.auth_type} ({token.origin}); it listens on this machine alone")
-    for line in _to_try(server, origin):
-        tell(f"  {line}")
-    server.serve_forever((lambda: is_running(parent)) if parent else (lambda: True))
+
+    def ready() -> None:
+        click.echo(server.url)
+        sys.stdout.flush()
+        tell(f"a gateway to {token.host}, as {token.auth_type} ({token.origin}); it listens on this machine alone")
+        for line in _to_try(server, origin):
+            tell(f"  {line}")
+
+    server.serve_forever((lambda: is_running(parent)) if parent else (lambda: True), ready)
 
 
 def _is_shown() -> bool:

@@ -83,11 +83,16 @@ class Server:
         self._server.stop()
         self._credentials.settle(LEAVING)
 
-    def serve_forever(self, goes_on: Callable[[], bool] = lambda: True) -> None:
-        """Serve in the foreground until SIGINT, SIGTERM, a `stop()` from elsewhere, or the end of `goes_on`."""
+    def serve_forever(
+        self, goes_on: Callable[[], bool] = lambda: True, ready: Callable[[], object] = lambda: None
+    ) -> None:
+        """Serve in the foreground until SIGINT, SIGTERM, a `stop()` from elsewhere, or the end of `goes_on`.
+
+        `ready` is called when connections are accepted and the signals are waited for.
+        """
         self.start()
         try:
-            self._server.serve_forever(goes_on)
+            self._server.serve_forever(goes_on, ready)
         finally:
             self.stop()
 

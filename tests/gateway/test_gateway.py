@@ -21,12 +21,13 @@ import pytest
 from machine import Machine
 from unit.stubs import ByteServer, Script, http, reset, silence
 
-from dbx_auth import ConfigError, Credentials, gateway, loopback
+from dbx_auth import ConfigError, Credentials, Token, gateway, loopback, profile, resolve
 from dbx_auth.calling import SERVING
 from dbx_auth.gateway import HOSTS, KEY, Server, guard, relay
 from dbx_auth.gateway.relay import Gateway, Served
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.sandbox.workspace import Endpoint
+from dbx_auth.tokens import Demand
 
 Json = dict[str, Any]
 
@@ -1048,14 +1049,43 @@ def together(url: str, count: int) -> list[int]:
     return asyncio.run(calls())
 
 
-def test_a_hundred_that_are_refused_together_cause_one_grant(skewed: Skewed) -> None:
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A word for each time that a token is looked for anew."""
+    found, token = list[str](), resolve.token
+
+    def counted(*args: Any, **rest: Any) -> Token:
+        found.append("resolved")
+        return token(*args, **rest)
+
+    monkeypatch.setattr(resolve, "token", counted)
+    return found
+
+
+def test_a_hundred_that_are_refused_together_cause_one_grant(skewed: Skewed, resolved: list[str]) -> None:
     assert skewed.way(CHAT, LLAMA).status_code == 200
     skewed.sandbox.log.clear()
     skewed.ahead[0] = 3600
     assert together(skewed.way.server.url, 100) == [200] * 100
-    assert grants(skewed.sandbox) == 1
+    assert grants(skewed.sandbox) == 1 and len(resolved) == 1
     statuses = [line[:3] for line in posts(skewed.sandbox)]
     assert statuses.count("200") == 100 and statuses.count("401") > 1, "or nothing was refused together"
+
+
+def test_if_they_did_not_look_what_another_has_got_each_would_go_for_one(
+    skewed: Skewed, resolved: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would end in one grant all the same: whoever holds the lock of the login reads it again."""
+
+    def each_for_itself(self: Credentials, *, rejected: str = "") -> Token:
+        self._held = resolve.token(profile.load(self.world, self._flags), self.world, Demand(rejected=rejected))
+        return self._held
+
+    assert skewed.way(CHAT, LLAMA).status_code == 200
+    skewed.ahead[0] = 3600
+    monkeypatch.setattr(Credentials, "token", each_for_itself)
+    assert together(skewed.way.server.url, 20) == [200] * 20
+    assert grants(skewed.sandbox) == 1 and len(resolved) > 3
 
 
 def test_a_hundred_that_find_no_token_cause_one_grant(machine: Machine, sandbox: Sandbox) -> None:

@@ -130,6 +130,18 @@ def test_it_says_to_whom_as_whom_and_what_clients_are_to_be_told(served: Machine
     assert sandbox.pat not in "\n".join(server.said)
 
 
+def test_a_signal_right_after_the_address_ends_it_in_order(served: Machine) -> None:
+    with serving(served) as server:
+        assert server.end() == 0
+
+
+def test_it_may_have_as_many_connections_open_as_the_system_allows(served: Machine) -> None:
+    with serving(served) as server:
+        server.ready()
+        soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
+
+
 def test_a_key_that_somebody_has_is_not_printed(served: Machine) -> None:
     with serving(served) as server:
         server.ready()
@@ -445,6 +457,15 @@ def test_it_ends_at_once_when_its_parent_has_gone_already(served: Machine) -> No
         assert server.code() == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_parent_that_nobody_has_taken_note_of_has_ended(served: Machine) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, parent.pid, os.WEXITED | os.WNOWAIT)
+    with serving(served, "--parent", str(parent.pid)) as server:
+        assert server.code() == 0
+    parent.wait(20)
+
+
 # ---- for long, and with many -----------------------------------------------------------------------------------------
 
 
@@ -469,10 +490,10 @@ def test_a_client_that_runs_for_three_lifetimes_of_a_token_sees_no_error(machine
         assert 200 in used and sum(each.grant_type == "refresh_token" for each in sandbox.log) >= 3
 
 
-def test_two_thousand_idle_connections_do_not_keep_an_honest_client_out(served: Machine) -> None:
+def test_ten_thousand_idle_connections_do_not_keep_an_honest_client_out(served: Machine) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 5000) if hard != resource.RLIM_INFINITY else 5000
-    if wanted < 2500:
+    wanted = min(hard, 12_000) if hard != resource.RLIM_INFINITY else 12_000
+    if wanted < 10_500:
         pytest.skip("not so many files may be open here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     idle: list[socket.socket] = []
@@ -480,7 +501,7 @@ def test_two_thousand_idle_connections_do_not_keep_an_honest_client_out(served: 
         with serving(served) as server:
             server.ready()
             address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
-            for number in range(2000):
+            for number in range(10_000):
                 connection = socket.create_connection(address, 20)
                 idle.append(connection)
                 if number % 2:

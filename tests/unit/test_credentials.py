@@ -31,6 +31,7 @@ from dbx_auth.profile import Flags
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.store import AuthJson, Grant, OwnSlot, grant_fields
 from dbx_auth.tokens import format_expiry
+from dbx_auth.world import Response
 
 NOW = 1_700_000_000.0
 
@@ -304,6 +305,26 @@ def test_however_many_threads_ask_one_renews(machine: Machine) -> None:
     for thread in threads:
         thread.join(30)
     assert found == ["new-1"] * 20 and len(far.posts()) == 1
+
+
+@pytest.mark.parametrize(("waits", "left_alone"), [("9", 9.0), ("3600", credentials_module.LONGEST), ("", 0.0)])
+def test_a_server_that_wants_to_be_left_alone_is(machine: Machine, waits: str, left_alone: float) -> None:
+    clock = logged_in(machine, life=-1)
+    headers = {"retry-after": waits} if waits else {}
+    far = FarSide({TOKEN: [Response(TOKEN, 429, headers, b"{}")]})
+    mine = Credentials(world=machine.world._replace(http=far, monotonic=clock, sleep=lambda seconds: None))
+
+    def asked() -> int:
+        before = len(far.posts())
+        with pytest.raises(Temporary):
+            mine.token()
+        return len(far.posts()) - before
+
+    assert asked() > 0
+    clock.now += left_alone / 2 + 0.01
+    assert (asked() == 0) is (left_alone > 0)
+    clock.now += left_alone / 2 + 1
+    assert asked() > 0
 
 
 def test_a_child_does_not_wait_for_a_thread_that_it_was_not_given(machine: Machine) -> None:
