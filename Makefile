@@ -16,6 +16,7 @@ NODE := tests/oidc_provider tests/js_sdk
 export DBX_AUTH_TEST_CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbx-auth-test-clients
 CLIENTS := $(DBX_AUTH_TEST_CLIENTS)
 AGENTS := claude codex opencode
+EXAMPLES ?= 2000
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-hard test-clients clients lint pictures tables catalogue completions bench clean
@@ -33,7 +34,7 @@ test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
 	@# On a machine that is shared a storm may fail beside another one; what fails is tried once more, alone.
 	$(BIN)/python tests/mutants || $(BIN)/python tests/mutants
 	$(BIN)/pytest -n 2 --dist loadfile tests/hard || $(BIN)/pytest --last-failed --last-failed-no-failures none tests/hard
-	DBX_AUTH_TEST_EXAMPLES=2000 $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
+	DBX_AUTH_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
 
 test-clients: $(VENV)/.dev clients
 	$(BIN)/pytest -n 2 --dist worksteal tests/gateway
