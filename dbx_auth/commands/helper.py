@@ -34,8 +34,9 @@ def helper() -> None:
 
     \b
     Examples:
-      bazel build --credential_helper=<host>=/path/to/a/script …
+      echo '{"uri": "https://<your workspace>"}' | dbx-auth helper bazel get
       git config --global credential.https://<host>.helper '!dbx-auth helper git'
+      dbx-auth helper keyring get https://<your workspace> token
       "headersHelper": "dbx-auth helper headers"
     """
 
@@ -46,7 +47,10 @@ def helper() -> None:
 def bazel(world: World, flags: Flags, operation: str) -> None:
     """Headers for Bazel and for what speaks its protocol.
 
-    Reads {"uri": "https://…"} and prints {"headers": …, "expires": …}.
+    Reads {"uri": "https://…"} and prints {"headers": …, "expires": …}. Bazel starts a script that says:
+
+    \b
+      exec dbx-auth helper bazel "$@"
     """
     asked = protocols.bazel_host(_whole())
     click.echo(protocols.bazel(_token_or_refusal(world, flags, asked), world.now()))
@@ -59,6 +63,9 @@ def git(world: World, flags: Flags, operation: str) -> None:
     """User name and password for git.
 
     The user name is `token`. `store` and `erase` do nothing, as what git is given here is kept here already.
+
+    \b
+      git config --global credential.https://<host>.helper '!dbx-auth helper git'
     """
     request = _paragraph()
     if operation != "get":
@@ -94,7 +101,10 @@ def keyring(
 ) -> None:
     """A password for pip and uv, in place of the program `keyring`.
 
-    SERVICE is a URL or a host, USER is `token`.
+    SERVICE is a URL or a host, USER is `token`. A script with the name `keyring`, early in PATH, says:
+
+    \b
+      exec dbx-auth helper keyring "$@"
     """
     if user is None and mode == "password":
         raise UsageError("keyring get needs a user", hint=f"dbx-auth helper keyring get {service} {protocols.USER}")
@@ -115,7 +125,10 @@ def keyring(
 def headers(world: World, flags: Flags) -> None:
     """Headers for MCP clients: the headersHelper of Claude Code.
 
-    Where CLAUDE_CODE_MCP_SERVER_URL is set, they are for that server alone.
+    Where CLAUDE_CODE_MCP_SERVER_URL is set, they are for that server alone. In `.mcp.json`, beside the `url`:
+
+    \b
+      "headersHelper": "dbx-auth helper headers"
     """
     if SERVER_URL in world.env:
         found = _token_or_refusal(world, flags, protocols.host_of(world.env[SERVER_URL]))

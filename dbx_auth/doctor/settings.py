@@ -77,6 +77,7 @@ def environment(given: Given) -> Iterator[Finding]:
 
 KNOWN = {variable for field in FIELDS.values() for variable in field.env} | {
     *OUR_DIRECTORIES, "DBX_AUTH_GATEWAY_KEY", "DBX_AUTH_GATEWAY_HOSTS", "DBX_AUTH_TEST_REAL",
+    "DBX_AUTH_TEST_CLIENTS",
     "DATABRICKS_CONFIG_FILE", "DATABRICKS_CONFIG_PROFILE", "DATABRICKS_AUTH_STORAGE", "DATABRICKS_DISCOVERY_HOST",
     "DATABRICKS_OIDC_TOKEN", "DATABRICKS_RUNTIME_VERSION",
 }  # fmt: skip

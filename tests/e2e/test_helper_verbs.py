@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,16 +17,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 from machine import HOST, OTHER, Machine, Result
 
-from dbx_auth import protocols
+from dbx_auth import protocols, resolve
 from dbx_auth.commands import helper as verb
+from dbx_auth.errors import UsageError
 from dbx_auth.sandbox import Sandbox
+from dbx_auth.tokens import Token
 
 ME = "/api/2.0/preview/scim/v2/Me"
 NAME = HOST.removeprefix("https://")
@@ -271,14 +277,12 @@ def test_a_token_for_another_host_than_was_asked_about_is_not_given(
     ours: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a metadata server may do, which says itself whom its token is for."""
-    resolved = verb.resolve.token
+    resolved = resolve.token
 
-    def wandering(*args: object, **rest: object) -> object:
-        from dataclasses import replace
+    def wandering(*args: Any) -> Token:
+        return replace(resolved(*args), host=OTHER)
 
-        return replace(resolved(*args, **rest), host=OTHER)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(verb.resolve, "token", wandering)
+    monkeypatch.setattr(resolve, "token", wandering)
     said = bazel(ours, HOST)
     assert (said.code, said.out) == (1, "") and f"is for {OTHER}" in said.err and SECRET not in said.err
 
@@ -309,8 +313,53 @@ def test_what_git_cannot_have_said_is_not_ours(ours: Machine, stdin: bytes) -> N
 
 @pytest.mark.parametrize("line", [b"x", b"x\n", b"host=" + NAME.encode() + b"\n"], ids=["one line", "lines", "hosts"])
 def test_a_request_of_git_that_does_not_end_is_wrong_usage(ours: Machine, line: bytes) -> None:
-    said = typed(ours, line * protocols.LARGEST, "git", "get")
+    said = typed(ours, line * (protocols.LARGEST + 1), "git", "get")
     assert (said.code, said.out) == (2, "") and f"more than {protocols.LARGEST} bytes" in said.err
+
+
+HOSTILE = st.lists(
+    st.sampled_from(
+        ["protocol=https", f"host={NAME}", "username=token", "\n", "\r", "=", "\x00", "/", "@", ":443", ".evil.com"]
+    )
+    | st.text(max_size=4),
+    max_size=9,
+).map("".join)
+ANYTHING = st.binary(max_size=300) | HOSTILE.map(str.encode)
+AS_JSON = HOSTILE.map(lambda text: json.dumps({"uri": HOST + text}).encode())
+often = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@often
+@given(ANYTHING | HOSTILE.map(lambda text: f"protocol=https\nhost={NAME}{text}\n".encode()))
+def test_whatever_git_says_its_lines_decide_and_nothing_breaks(ours: Machine, request_: bytes) -> None:
+    said = typed(ours, request_, "git", "get")
+    assert said == (0, f"username=token\npassword={SECRET}\n" if protocols.git_host(request_) == HOST else "", "")
+
+
+@often
+@given(ANYTHING | AS_JSON)
+def test_whatever_bazel_says_its_uri_decides_and_nothing_breaks(ours: Machine, request_: bytes) -> None:
+    said = typed(ours, request_, "bazel", "get")
+    try:
+        mine = protocols.bazel_host(request_) == HOST
+    except UsageError:
+        assert (said.code, said.out) == (2, "")
+    else:
+        assert (said.code, SECRET in said.out, bool(said.out)) == ((0, True, True) if mine else (1, False, False))
+    assert "mistake" not in said.err and SECRET not in said.err
+
+
+@often
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40) | HOSTILE)
+def test_whatever_service_is_named_nothing_breaks(ours: Machine, service: str) -> None:
+    said = typed(ours, "", "keyring", "get", "--", HOST + service, "token")
+    assert (said.code, SECRET in said.out) in ((0, True), (1, False)) and said.err == ""
+    assert (said.code == 0) is (protocols.keyring_host(HOST + service, "token") == HOST)
+
+
+def test_it_is_the_size_that_is_wrong_and_nothing_else(ours: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "LARGEST", 2 * protocols.LARGEST)
+    assert password(typed(ours, NO_REQUESTS["too much"], "bazel", "get")) == SECRET
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="/dev/zero")
@@ -367,6 +416,20 @@ def test_git_may_say_anything_else_and_nothing_changes(ours: Machine, operation:
     assert password(git(ours, HOST)) == SECRET
 
 
+@pytest.mark.parametrize("argv", [["git", "get"], ["keyring", "get", HOST, "token"], ["headers"], ["bazel", "get"]])
+def test_a_token_that_is_there_costs_no_network_library(ours: Machine, argv: list[str]) -> None:
+    probe = (
+        "import sys; from dbx_auth.cli import run; code = run(sys.argv[1:]);"
+        "print(code, *sorted({'httpx', 'ssl', 'socket', 'asyncio', 'anyio', 'filelock', 'keyring'} & set(sys.modules)))"
+    )
+    ours.cached_login(HOST)
+    del ours.env["DATABRICKS_TOKEN"]
+    request = {"git": f"protocol=https\nhost={NAME}\n", "bazel": json.dumps({"uri": HOST})}.get(argv[0], "")
+    command = [sys.executable, "-c", probe, "helper", *argv]
+    done = subprocess.run(command, env=ours.child_env(), input=request, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "0" and "cached" in done.stdout
+
+
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 
@@ -403,8 +466,19 @@ def test_the_life_that_a_token_must_have_is_that_of_the_settings(machine: Machin
     assert password(bazel(machine, HOST)) == "cached"
 
 
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "helpers.md").read_text()
+
+
+def test_the_page_names_each_helper_and_no_other() -> None:
+    assert set(re.findall(r"dbx-auth helper (\w+)", PAGE)) == set(verb.helper.commands)
+    assert {row.split()[0] for row in re.findall(r"^\| `helper ([^`]+)`", PAGE, re.M)} == set(verb.helper.commands)
+
+
 # ---- real peers ------------------------------------------------------------------------------------------------------
 
+UV = shutil.which("uv", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])) or "uv"
 needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git")
 OURSELVES = shlex.join([sys.executable, "-m", "dbx_auth"])
 
@@ -426,7 +500,7 @@ def test_git_gets_its_password_from_us(ours: Machine) -> None:
 
 
 @needs_git
-def test_git_takes_the_time_of_a_token_that_ends(machine: Machine, sandbox: Sandbox) -> None:
+def test_git_gets_a_renewed_token_that_the_workspace_takes(machine: Machine, sandbox: Sandbox) -> None:
     login = sandbox.add_login()
     machine.env["DATABRICKS_HOST"] = sandbox.url
     machine.cached_login(sandbox.url, refresh_token=login.refresh_token, expiry="2020-01-01T00:00:00Z")
@@ -459,6 +533,29 @@ def test_git_quits_where_a_person_must_log_in_and_does_not_ask_for_a_password(ma
 def test_git_may_approve_and_reject(ours: Machine, operation: str) -> None:
     stdin = f"protocol=https\nhost={NAME}\nusername=token\npassword={SECRET}\n\n"
     assert credential(ours, operation, stdin, f"{OURSELVES} helper git") == Result(0, "", "")
+
+
+@needs_git
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_the_line_for_git_on_the_page_is_all_that_git_needs(machine: Machine, tmp_path: Path) -> None:
+    line = next(line for line in PAGE.splitlines() if line.startswith("git config"))
+    host = line.partition("credential.")[2].partition(".helper")[0]
+    machine.env.update(DATABRICKS_HOST=host, DATABRICKS_TOKEN=SECRET)
+    env = machine.child_env(PATH=f"{a_program(tmp_path, 'dbx-auth', '')}{os.pathsep}{os.environ['PATH']}")
+    subprocess.run(["sh", "-c", line], env=env, check=True, timeout=60)
+    done = subprocess.run(
+        ["git", "credential", "fill"], env=env, input=f"url={host}\n\n", capture_output=True, text=True, timeout=60
+    )
+    assert f"password={SECRET}\n" in done.stdout
+
+
+def a_program(tmp_path: Path, name: str, arguments: str) -> Path:
+    """A folder for PATH with a program that is `dbx-auth` with these arguments first."""
+    script = tmp_path / "bin" / name
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {OURSELVES} {arguments} "$@"\n')
+    script.chmod(0o755)
+    return script.parent
 
 
 class Index(BaseHTTPRequestHandler):
@@ -495,12 +592,11 @@ def an_index() -> Iterator[tuple[str, list[str]]]:
 
 def installing(machine: Machine, tmp_path: Path, *argv: str, host: str) -> subprocess.CompletedProcess[str]:
     """A package manager that finds us under the name `keyring`."""
-    script = tmp_path / "bin" / "keyring"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec {OURSELVES} helper keyring "$@"\n')
-    script.chmod(0o755)
     machine.env.update(DATABRICKS_HOST=host, DATABRICKS_TOKEN=SECRET)
-    env = machine.child_env(PATH=f"{script.parent}{os.pathsep}{os.environ['PATH']}", PIP_CONFIG_FILE=os.devnull)
+    env = machine.child_env(
+        PATH=f"{a_program(tmp_path, 'keyring', 'helper keyring')}{os.pathsep}{os.environ['PATH']}",
+        PIP_CONFIG_FILE=os.devnull,
+    )
     return subprocess.run(argv, env=env, input="nothing-of-the-kind\n", capture_output=True, text=True, timeout=100)
 
 
@@ -530,26 +626,25 @@ def test_pip_takes_its_password_from_us_for_our_host_alone(machine: Machine, tmp
     assert "dbx-auth" not in done.stderr, "pip asks for every index, and has nothing to say of others"
 
 
-@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("uv"), reason="uv, and a shell script")
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
 @pytest.mark.parametrize("mine", [True, False])
 def test_uv_takes_its_password_from_us_for_our_host_alone(machine: Machine, tmp_path: Path, mine: bool) -> None:
     with an_index() as (url, shown):
         index = f"{url.replace('//', '//token@')}/simple"
-        argv = ["uv", "--no-cache", "--no-config", "pip", "compile", "--keyring-provider", "subprocess"]
+        argv = [UV, "--no-cache", "--no-config", "pip", "compile", "--keyring-provider", "subprocess"]
         argv += ["--index-url", index, "--python", sys.executable, "--no-python-downloads", "-"]
         done = installing(machine, tmp_path, *argv, host=url if mine else OTHER)
     assert (f"token:{SECRET}" in shown) is mine, (shown, done.stderr)
     assert SECRET not in done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("uv"), reason="uv")
 def test_uv_answers_bazel_in_the_same_shape(ours: Machine) -> None:
     """`uv auth helper`, given the same request and the same password."""
     env = ours.child_env(UV_NO_CONFIG="1", XDG_DATA_HOME=str(ours.home / "uv"))
 
     def uv(*argv: str, stdin: str) -> str:
         return subprocess.run(
-            ["uv", "auth", *argv], env=env, input=stdin, capture_output=True, text=True, timeout=60, check=True
+            [UV, "auth", *argv], env=env, input=stdin, capture_output=True, text=True, timeout=60, check=True
         ).stdout
 
     request = json.dumps({"uri": f"{HOST}/x"})

@@ -48,6 +48,9 @@ WITH_A_SOURCE: dict[str, list[list[str]]] = {
         ["token", "--no-refresh"],
         ["token", "--min-ttl", "2h", "-o", "json"],
     ],
+    "auth": [["auth", "token"], ["auth", "describe"], ["auth", "env"]],
+    "env": [["env"], ["env", "--shell", "powershell"], ["env", "--unset"]],
+    "helper": [["helper", "headers"], ["helper", "keyring", "get", "https://adb-9.8.azuredatabricks.net", "token"]],
     "status": [["status"], ["status", "-o", "json"], ["status", "--offline"]],
     "models": [["models"], ["models", "--all", "--refresh", "-o", "json"]],
     "logout": [["logout"], ["logout", "--share"]],
@@ -80,6 +83,8 @@ BY_ITSELF: dict[str, list[list[str]]] = {
     "completion": [["completion", "bash"]],
     "sandbox": [["sandbox", "--port", "70000"]],
     "serve": [["serve", "--port", "70000"], ["serve", "--key-file", "."]],
+    "setup": [["setup", "--list"], ["setup", "codex", "--print"], ["setup", "claude-code", "--write"]],
+    "exec": [["exec", "--", "no-such-command-anywhere"]],
 }
 """What asks no source, or the same whatever is set."""
 
@@ -129,7 +134,7 @@ def sweep(
             spoil()
             typed = planted.typed["m2m" if "m2m" in argv else "pat"] if set(LOGS_IN) & set(argv) else ""
             result = planted.run([*louder, *argv], setup, typed)
-            gives = setup.gives if "token" in argv else ()
+            gives = setup.gives if {"token", "env", "headers"} & set(argv) else ()
             leaks += [(f"{name}: {' '.join([*louder, *argv])}", leak) for leak in planted.leaks(result, gives)]
     return leaks
 

@@ -73,6 +73,9 @@ PUBLIC = [
     "Temporary",
     "Token",
     "Transport",
+    "async_token_provider",
+    "credentials_provider",
+    "credentials_strategy",
     "token_provider",
 ]
 
