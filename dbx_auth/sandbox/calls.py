@@ -132,8 +132,19 @@ def turn(call: Call) -> Turn:
     return _READERS[call.api](call)
 
 
+def _talk(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation up to what was said last; instructions may stand after it."""
+    end = len(history)
+    while end and history[end - 1].get("role") in _INSTRUCTS:
+        end -= 1
+    return history[:end]
+
+
+_INSTRUCTS = ("system", "developer")
+
+
 def _chat(call: Call) -> Turn:
-    history = messages(call)
+    history = _talk(messages(call))
     said = next((text_of(m.get("content")) for m in reversed(history) if m.get("role") == "user"), "")
     last = history[-1] if history else {}
     if last.get("role") == "tool":
@@ -146,7 +157,7 @@ def _messages(call: Call) -> Turn:
     plain = _chat(call)
     if not plain.by_user:
         return plain
-    blocks = objects(messages(call)[-1].get("content"))
+    blocks = objects(_talk(messages(call))[-1].get("content"))
     answers = [text_of(block.get("content")) for block in blocks if block.get("type") == "tool_result"]
     return Turn(plain.said, answered="".join(answers), by_user=False) if answers else plain
 
@@ -155,7 +166,7 @@ def _responses(call: Call) -> Turn:
     asked = call.body.get("input")
     if isinstance(asked, str):
         return Turn(asked)
-    items = objects(asked)
+    items = _talk(objects(asked))
     said = next((text_of(item.get("content")) for item in reversed(items) if item.get("role") == "user"), "")
     last = items[-1] if items else {}
     if last.get("type") == "function_call_output":

@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -963,3 +964,73 @@ def test_opencode_takes_the_settings_of_the_page(far: Far, machine: Machine) -> 
         timeout=100,
     )
     assert "The tool answered: " in done.stdout, done.stderr
+
+
+def agent(name: str) -> list[pytest.MarkDecorator]:
+    """The marks of a test that needs this one."""
+    program = CLIENTS / name / "node_modules" / ".bin" / name
+    return [pytest.mark.real, pytest.mark.skipif(not program.exists(), reason=f"needs {name}: make clients")]
+
+
+def started(name: str, machine: Machine, argv: list[str], env: Json) -> list[Json]:
+    """What an agent says in its own JSON when it is started in a home with these settings.
+
+    It finds `example` among the programs, also where it starts a shell of its own.
+    """
+    program = machine.home / "bin" / "example"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho what a program says\n")
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    (machine.home / ".profile").write_text(f"PATH={shlex.quote(path)}\n")
+    project = machine.home / "project"
+    project.mkdir()
+    done = subprocess.run(
+        [CLIENTS / name / "node_modules" / ".bin" / name, *argv],
+        cwd=project,
+        env={"HOME": str(machine.home), "PATH": path, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class TestCodex:
+    pytestmark = agent("codex")
+
+    @pytest.mark.parametrize("family", AGENTS)
+    def test_it_takes_the_settings_of_the_page_and_runs_a_program(
+        self, far: Far, machine: Machine, family: str
+    ) -> None:
+        [settings] = shown("toml")
+        model = tomllib.loads(settings)["model"]
+        settings = settings.replace(SHOWN, far.gateway.url).replace(model, MODELS[family])
+        machine.write(machine.home / ".codex" / "config.toml", settings)
+        argv = ["exec", "--skip-git-repo-check", "--json", "hello"]
+        said = started("codex", machine, argv, {"DBX_AUTH_GATEWAY_KEY": far.gateway.key})
+        items = [line["item"] for line in said if line["type"] == "item.completed"]
+        [ran] = [item for item in items if item["type"] == "command_execution"]
+        assert (ran["aggregated_output"], ran["exit_code"]) == ("what a program says\n", 0)
+        [text] = [item["text"] for item in items if item["type"] == "agent_message"]
+        assert text.startswith("The tool answered: ") and "what a program says" in text
+
+
+class TestClaudeCode:
+    pytestmark = agent("claude")
+
+    @pytest.mark.parametrize("family", AGENTS)
+    def test_it_takes_the_settings_of_the_page_and_runs_a_program(
+        self, far: Far, machine: Machine, family: str
+    ) -> None:
+        [settings] = [block for block in shown("json") if "ANTHROPIC_BASE_URL" in block]
+        settings = settings.replace(SHOWN, far.gateway.url).replace('"KEY"', json.dumps(far.gateway.key))
+        machine.write(machine.home / ".claude" / "settings.json", settings)
+        # Models of the sandbox call the first tool, which would be an agent of its own, and so on.
+        argv = ["-p", "hello", "--output-format", "json", "--model", MODELS[family], "--tools", "Bash"]
+        env = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+        [said] = started("claude", machine, [*argv, "--allowedTools", "Bash"], env)
+        assert not said["is_error"] and said["num_turns"] == 2
+        assert said["result"].startswith("The tool answered: what a program says")

@@ -787,3 +787,31 @@ def test_four_characters_count_as_a_token_and_an_image_as_many_whatever_it_weigh
     assert count({}) == 0
     declared = {"name": "weather", "input_schema": SCHEMA}
     assert count({"tools": [declared]}) == -(-len(json.dumps(declared)) // 4)
+
+
+# ---- tools that are to be loaded later -------------------------------------------------------------------------------
+
+LATER = {"name": "later", "input_schema": {"type": "object"}, "defer_loading": True}
+NOW = {"name": "now", "input_schema": {"type": "object"}}
+FOUND = {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "tool_reference", "tool_name": "later"}]}
+SEARCH = {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "tools", "offered"),
+    [
+        ([], [LATER, NOW], ["now"]),
+        ([], [LATER], None),
+        ([{"role": "user", "content": [FOUND]}], [LATER, NOW], ["later", "now"]),
+        ([], [LATER, NOW, SEARCH], ["later", "now"]),
+    ],
+    ids=["not yet", "none is left", "found by the client", "nobody here can search"],
+)
+def test_a_tool_that_is_to_be_loaded_later_is_offered_once_it_is_found(
+    turns: list[Json], tools: list[Json], offered: list[str] | None
+) -> None:
+    """As Claude Code sends them; Anthropic shows them to the model then, and not before."""
+    chat = request_to_chat({"messages": [*turns, {"role": "user", "content": "hi"}], "tools": tools})
+    names = [tool["function"]["name"] for tool in chat["tools"]] if "tools" in chat else None
+    assert names == offered
+    assert "defer_loading" not in json.dumps(chat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dbx_auth.fixes.messages import image_url
 from dbx_auth.fixes.parameters import THOUGHT
+from dbx_auth.fixes.walk import objects
 from dbx_auth.translate.common import (
     SHOWN,
     Body,
@@ -130,7 +131,7 @@ def _effort(body: Body) -> str | None:
 
 def _tools_to_chat(body: Body) -> Body:
     """`tools`, `tool_choice` and `parallel_tool_calls`, as far as there are any."""
-    own = [tool for tool in listed(body.get("tools"), "tools") if tool.get("type") in (None, "custom")]
+    own = _at_hand(body)
     choice = thing(body.get("tool_choice"))
     kind, name = choice.get("type"), choice.get("name")
     if kind == "tool" and not any(tool.get("name") == name for tool in own):
@@ -144,6 +145,22 @@ def _tools_to_chat(body: Body) -> Body:
         **({"tool_choice": chosen} if chosen else {}),
         **({"parallel_tool_calls": False} if choice.get("disable_parallel_tool_use") is True else {}),
     }
+
+
+def _at_hand(body: Body) -> list[Body]:
+    """The tools that the model may call now: one that is to be loaded later only once a result refers to it.
+
+    Where Anthropic would search among those that are to be loaded later, they are all here, as nobody else can.
+    https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/tool-search-tool
+    """
+    tools = listed(body.get("tools"), "tools")
+    own = [tool for tool in tools if tool.get("type") in (None, "custom")]
+    if any(string(tool.get("type")).startswith("tool_search_tool") for tool in tools):
+        return own
+    blocks = [block for turn in objects(body.get("messages")) for block in objects(turn.get("content"))]
+    results = [inner for block in blocks for inner in objects(block.get("content"))]
+    named = [inner.get("tool_name") for inner in results if inner.get("type") == "tool_reference"]
+    return [tool for tool in own if tool.get("defer_loading") is not True or tool.get("name") in named]
 
 
 def _function(tool: Body) -> Body:
