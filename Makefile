@@ -36,8 +36,8 @@ test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
 	$(BIN)/pytest -n 2 --dist loadfile tests/hard || $(BIN)/pytest --last-failed --last-failed-no-failures none tests/hard
 	DBX_AUTH_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
 
-test-clients: $(VENV)/.dev clients
-	$(BIN)/pytest -n 2 --dist worksteal tests/gateway
+test-clients: $(VENV)/.dev clients $(NODE:%=%/node_modules/.package-lock.json)
+	$(BIN)/pytest -n 2 --dist worksteal tests/gateway tests/clients
 
 clients: $(CLIENTS)/litellm/.installed $(AGENTS:%=$(CLIENTS)/%/node_modules/.package-lock.json)
 

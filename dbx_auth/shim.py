@@ -19,7 +19,7 @@ from . import __version__, profile as profiles, resolve
 from .errors import AuthError, ConfigError, NotConfigured, Temporary, UsageError, mistake
 from .profile import FIELDS, Flags, Profile, Setting
 from .tokens import Demand, Token, format_expiry
-from .world import MEBIBYTE, Ended, World, end_in_order, one_line, tell
+from .world import MEBIBYTE, Ended, World, end_in_order, one_line, run_program, tell
 
 VERSION = (1, 13, 0)
 """The version of the Databricks CLI whose manners these are. From 0.296.0 on, SDKs say --force-refresh."""
@@ -205,7 +205,7 @@ def _token(said: Line, world: World, fixed: Flags) -> Answer:
     try:
         flags = _flags(said, world)
         force, workspace_id = said.is_on("force-refresh"), said.flags.get("workspace-id", "")
-        found = within(seconds, lambda world: find(flags, world, fixed, force, workspace_id), world)
+        found = find(_meant(flags, world, fixed, workspace_id), world, seconds, force=force)
     except Exception as error:
         return _refused(error if isinstance(error, AuthError) else mistake(error), said.output == "json")
     return Answer(0, f"{found.value}\n" if said.output == "text" else document(found))
@@ -237,7 +237,7 @@ def _in_their_words(error: AuthError) -> str:
             f"To reauthenticate, run the following command:\n  $ {error.hint}"
         )
     if isinstance(error, NotConfigured):
-        why = f"{error}" if failed else "no cached credentials"
+        why = "no cached credentials" if error.attempts and not failed else str(error)
         return f"cache: {NOT_CONFIGURED}. {why}; run `{error.hint}` to sign in"
     return f"{error}\nhint: {error.hint}"
 
@@ -264,17 +264,24 @@ def _flags(said: Line, world: World) -> Flags:
     raise UsageError(f'no matching profile found: "{word}"', hint="dbx-auth profiles")
 
 
-def find(asked: Flags, world: World, fixed: Flags, force: bool, workspace_id: str) -> Token:
-    """The token for what an SDK asks. Raises NotConfigured where nobody has logged in, AuthError as `resolve.token`."""
+def find(meant: Iterator[Profile], world: World, seconds: float, *, force: bool = False) -> Token:
+    """The first token there is for these settings. Raises NotConfigured where nobody has logged in with any of them,
+    Temporary after so many seconds, and what `resolve.token` raises.
+    """
+    end = world.monotonic() + seconds
     first: NotConfigured | None = None
-    for profile in _meant(asked, world, fixed, workspace_id):
+    for profile in meant:
         try:
-            return _renewed(profile, world) if force else resolve.token(profile, world)
+            return _renewed(profile, world, end) if force else _token_of(profile, world, end)
         except NotConfigured as error:
             if _failed(error):
                 raise
             first = first or error
     raise first or AssertionError("somebody is always meant")
+
+
+def _token_of(profile: Profile, world: World, end: float, demand: Demand = Demand()) -> Token:  # noqa: B008
+    return within(end - world.monotonic(), lambda world: resolve.token(profile, world, demand), world)
 
 
 def _meant(asked: Flags, world: World, fixed: Flags, workspace_id: str) -> Iterator[Profile]:
@@ -324,21 +331,24 @@ def _profiles_of(host: str, account_id: str, workspace_id: str, world: World) ->
     return [name for name, section in sections if profiles.host_of(section) == host and fits(section)]
 
 
-def _renewed(profile: Profile, world: World) -> Token:
+def _renewed(profile: Profile, world: World, end: float) -> Token:
     """A token with its whole life before it, where there can be one: SDKs ask for that on every start.
 
-    One that was renewed a moment ago is content with that (`journal.RECENT`), a key has no other, and where the server
-    cannot be asked now, the token that is there has to do.
+    One that was renewed a moment ago is content with that (`journal.RECENT`), a key has no other, and where no new one
+    is to be had in time, the one that is there has to do.
     """
-    held, _, attempts = resolve.resolve(profile, world, Demand(renew=False))
+
+    def look(world: World) -> resolve.Resolution:
+        return resolve.resolve(profile, world, Demand(renew=False))
+
+    held, _, attempts = within(end - world.monotonic(), look, world)
     if held is None or any(attempt.outcome == "failed" for attempt in attempts):
-        return resolve.token(profile, world)
+        return _token_of(profile, world, end)
     if not held.refreshable:
         return held
-    this = Setting("auth_type", held.auth_type, held.origin)
+    same = {**profile.settings, "auth_type": Setting("auth_type", held.auth_type, held.origin)}
     try:
-        settings = {**profile.settings, "auth_type": this}
-        return resolve.token(profile._replace(settings=settings), world, Demand(force=True))
+        return _token_of(profile._replace(settings=same), world, end, Demand(force=True))
     except Temporary as error:
         world.note(f"not renewed: {error}")
         return held
@@ -359,7 +369,7 @@ def within(seconds: float, work: Callable[[World], Found], world: World) -> Foun
 
     spending, gone = threading.RLock(), threading.Event()
     answers: list[Found | BaseException] = []
-    late = Temporary(f"no token within {seconds:g} s", hint="try again, or look what takes so long: dbx-auth -v token")
+    late = Temporary("there is no token in time", hint="try again, or look what takes so long: dbx-auth -v token")
 
     @contextmanager
     def uninterrupted() -> Iterator[None]:
@@ -377,7 +387,7 @@ def within(seconds: float, work: Callable[[World], Found], world: World) -> Foun
     thread = threading.Thread(target=run, name="token", daemon=True)
     thread.start()
     try:
-        thread.join(seconds)
+        thread.join(max(0.0, seconds))
     finally:
         with spending:
             gone.set()
@@ -396,6 +406,14 @@ SMALLEST = MEBIBYTE
 MARK = "dbx-auth in place of the Databricks CLI"
 """What is in the first lines of a file that we wrote, so that nothing else is ever written over."""
 
+RUN_BUDGET = 30.0
+"""Seconds for a first start of what is to be installed; a busy machine may take some."""
+
+
+def place(world: World) -> str:
+    """Where it is put when nobody says where: among our own data."""
+    return os.path.join(world.data_dir, "bin", "databricks.cmd" if world.platform == "win32" else "databricks")
+
 
 def install(path: str, world: World, *, profile: str = "", host: str = "") -> str:
     """Put the file at `path` that DATABRICKS_CLI_PATH shall name, and return where it is now.
@@ -410,12 +428,38 @@ def install(path: str, world: World, *, profile: str = "", host: str = "") -> st
     path = os.path.abspath(world.expand(path))
     if windows and not path.lower().endswith((".cmd", ".bat")):
         path += ".cmd"
+    # It is started in other people's directories and environments, where Python is to look for nothing (-E, -P).
     command = [sys.executable, "-E", "-P", "-m", "dbx_auth.shim", profile, host]
     if not all(word.isprintable() for word in command):
         raise ConfigError("a path or a profile holds a control character", hint="choose another profile: -p DEV")
     program = batch(command, world.home) if windows else script(command)
-    _write(path, program, world)
+    _check_that_it_runs(command)
+    _write(path, program)
     return path
+
+
+def uninstall(path: str) -> bool:
+    """Take the file away again; whether it was there. Raises ConfigError where that cannot be done."""
+    from . import files
+
+    if not is_ours(path):
+        return False
+    try:
+        os.unlink(path)
+    except OSError as error:
+        raise files.unwritable(path, error) from error
+    return True
+
+
+def _check_that_it_runs(command: Sequence[str]) -> None:
+    try:
+        code, said = run_program([*command, "version"], "", RUN_BUDGET)
+    except (OSError, ValueError):
+        code, said = -1, ""
+    if (code, said.strip()) != (0, _version("text").strip()):
+        raise ConfigError(
+            f"dbx-auth cannot be run by {command[0]} from everywhere", hint="install it with pip, pipx or uv"
+        )
 
 
 def is_ours(path: str) -> bool:
@@ -464,7 +508,7 @@ def _padded(text: str, comment: str, end: str) -> bytes:
     return (text + line * -(-missing // len(line))).encode()
 
 
-def _write(path: str, program: bytes, world: World) -> None:
+def _write(path: str, program: bytes) -> None:
     from . import files
 
     target = os.path.realpath(path)

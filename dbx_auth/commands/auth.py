@@ -32,7 +32,15 @@ AT_ONCE = 16
 @click.group()
 @identity_options
 def auth(world: World, flags: Flags) -> None:
-    """Do as `databricks auth` does."""
+    """Do as `databricks auth` does.
+
+    \b
+    Examples:
+      dbx-auth auth token --host https://<workspace>
+      dbx-auth auth profiles --skip-validate -o json
+      dbx-auth auth describe --profile DEV
+      dbx-auth auth switch --profile DEV
+    """
     click.get_current_context().meta["flags"] = flags
 
 
@@ -202,7 +210,7 @@ def _source(setting: Setting) -> tuple[str, str]:
 @auth.command("env")
 @identity
 def _env(world: World, flags: Flags) -> None:
-    """Print the settings as environment variables in JSON, with the secrets in clear."""
+    """Print the settings as variables, in JSON."""
     profile = profiles.load(world, flags)
     variables = {FIELDS[s.name].env[0]: s.value for s in profile.settings.values() if FIELDS[s.name].env}
     if profile.name:
@@ -237,7 +245,7 @@ def _switch(world: World, flags: Flags) -> None:
 @click.option("--scopes", metavar="LIST", default="", help="Scopes of the token, such as sql,files.")
 @click.pass_context
 def _login(ctx: click.Context, world: World, flags: Flags, timeout: float, scopes: str) -> None:
-    """Log in with the browser, for the Databricks CLI and the SDKs as well."""
+    """Log in with the browser, also the SDKs."""
     _invoke(ctx, login_verb, flags, method="browser", share=True, timeout=timeout, scopes=scopes)
 
 
@@ -246,7 +254,7 @@ def _login(ctx: click.Context, world: World, flags: Flags, timeout: float, scope
 @click.option("--auto-approve", is_flag=True, help="Has no effect: nobody is asked.")
 @click.pass_context
 def _logout(ctx: click.Context, world: World, flags: Flags, auto_approve: bool) -> None:
-    """Forget a login, the Databricks CLI's as well; the profile stays."""
+    """Forget a login, also for the SDKs."""
     _invoke(ctx, logout_verb, flags, share=True)
 
 
