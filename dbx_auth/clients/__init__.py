@@ -112,6 +112,20 @@ class Snippet(NamedTuple):
     text: Callable[[Setup], str]
 
 
+class Program(NamedTuple):
+    """A program of ours that a client runs: how it is put at `place` and taken away, and text to paste that names it.
+
+    `install` returns the path, and `uninstall` whether there was anything.
+    """
+
+    place: Callable[[World], str]
+    is_there: Callable[[World], bool]
+    install: Callable[[World], str]
+    uninstall: Callable[[World], bool]
+    language: str
+    text: Callable[[Setup], str]
+
+
 class Client(NamedTuple):
     """What `setup` knows of a client.
 
@@ -121,7 +135,7 @@ class Client(NamedTuple):
     """
 
     title: str
-    what: File | Snippet
+    what: File | Program | Snippet
     programs: tuple[str, ...] = ()
     shadows: tuple[str, ...] = ()
     needs_gateway: bool = False

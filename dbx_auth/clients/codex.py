@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from dbx_auth import settings
+from dbx_auth.calling import GATEWAYS
 from dbx_auth.world import World
 
 from . import KEPT_MS, Client, File, Setup, folder
@@ -15,6 +17,14 @@ from . import KEPT_MS, Client, File, Setup, folder
 
 def path(world: World) -> str:
     return os.path.join(folder(world, "CODEX_HOME", ".codex"), "config.toml")
+
+
+def base_url(setup: Setup) -> str:
+    """What the workspace has for Codex: elsewhere it gives out ids that Codex sends back and it does not take again.
+
+    `base_url` of config.toml goes before it.
+    """
+    return settings.base_url(setup.world, setup.host) or f"{setup.host}{GATEWAYS}/codex/v1"
 
 
 def wanted(setup: Setup) -> dict[str, Any]:
@@ -26,7 +36,7 @@ def wanted(setup: Setup) -> dict[str, Any]:
         "model_providers": {
             "databricks": {
                 "name": "Databricks",
-                "base_url": setup.serving,
+                "base_url": base_url(setup),
                 "wire_api": "responses",
                 "auth": {"command": command, "args": args, "timeout_ms": 15_000, "refresh_interval_ms": KEPT_MS},
             }

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import os
+from dbx_auth import shim
+from dbx_auth.world import World
 
-from . import Client, Setup, Snippet, quoted
+from . import Client, Program, Setup, quoted
 
 
 def text(setup: Setup) -> str:
-    shim = os.path.join(setup.world.data_dir, "bin", "databricks")
-    return f"export DATABRICKS_CLI_PATH={quoted([shim], setup.world.platform)}"
+    return f"export DATABRICKS_CLI_PATH={quoted([shim.place(setup.world)], setup.world.platform)}"
+
+
+def is_there(world: World) -> bool:
+    return shim.is_ours(shim.place(world))
+
+
+def install(world: World) -> str:
+    """For no profile in particular: an SDK says which it asks for."""
+    return shim.install(shim.place(world), world)
+
+
+def uninstall(world: World) -> bool:
+    return shim.uninstall(shim.place(world))
 
 
 CLIENT = Client(
     title="Databricks SDKs",
-    what=Snippet("sh", text),
+    what=Program(shim.place, is_there, install, uninstall, "sh", text),
     programs=("databricks",),
     shadows=("DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID", "DATABRICKS_METADATA_SERVICE_URL"),
 )

@@ -13,11 +13,16 @@ from dbx_auth.world import World
 
 from . import Client, File, Setup, folder
 
-APIS = {
-    "messages": ("databricks-claude", "anthropic-messages", "/anthropic"),
-    "responses": ("databricks-gpt", "openai-responses", ""),
+APIS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "messages": (
+        "databricks-claude",
+        "anthropic-messages",
+        "/anthropic",
+        {"headers": {"x-databricks-use-coding-agent-mode": "true"}},
+    ),
+    "responses": ("databricks-gpt", "openai-responses", "", {}),
 }
-"""The APIs that Pi speaks as a workspace takes them: a provider for each, and where it is."""
+"""The APIs that Pi speaks as a workspace takes them: a provider for each, where it is, and what else it needs."""
 
 
 def path(world: World) -> str:
@@ -26,13 +31,13 @@ def path(world: World) -> str:
 
 def wanted(setup: Setup) -> dict[str, Any]:
     providers = {}
-    for api, (name, theirs, place) in APIS.items():
+    for api, (name, theirs, place, more) in APIS.items():
         providers[name] = {
             "baseUrl": f"{setup.serving}{place}",
             "api": theirs,
             "apiKey": f"!{setup.shell('token')}",
             "authHeader": True,
-            "headers": {"x-databricks-use-coding-agent-mode": "true"},
+            **more,
             "models": [_described(model) for model in setup.models if api in model.apis],
         }
     return {"providers": providers}

@@ -26,6 +26,9 @@ from .formats import FORMATS, Format
 BACKUP = ".dbx-auth-backup"
 """What the name of a backup ends in."""
 
+CHANGED = "changed"
+"""In place of a digest: somebody changed the file between two writes of ours, and a backup would undo that as well."""
+
 _ASSIGNED = re.compile(
     r"""(?i)((?:key|token|secret|password|credential)["']?\s*[=:]\s*)(["']?)[^\s"',}]{6,}\2(?=\s*(?:[,}#]|$))"""
 )
@@ -76,21 +79,20 @@ def write(client: str, path: str, format: str, wanted: Mapping[str, Any], world:
             return change
         files = record.files()
         entry = files.get(path)
-        if entry is None or change.before is None:
-            backup = "" if change.before is None else _backed_up(path, change.before, world)
-            wrote, digest, folders = dict(wanted), _digest(change.before), _missing(path)
+        if entry is None or change.before is None or _digest(change.before) == entry["before"]:
+            files[path] = {
+                "client": client,
+                "format": format,
+                "backup": "" if change.before is None else _backed_up(path, change.before, world),
+                "before": _digest(change.before),
+                "after": _digest(change.after),
+                "folders": _missing(path),
+                "wrote": dict(wanted),
+            }
         else:  # written to before: the way back still leads to what was there then
-            backup, wrote = entry["backup"], _merged(entry["wrote"], wanted)
-            digest, folders = entry["before"], entry["folders"]
-        files[path] = {
-            "client": client,
-            "format": format,
-            "backup": backup,
-            "before": digest,
-            "after": _digest(change.after),
-            "folders": folders,
-            "wrote": wrote,
-        }
+            is_ours = _digest(change.before) == entry["after"]
+            after = _digest(change.after) if is_ours else CHANGED
+            files[path] = {**entry, "after": after, "wrote": _merged(entry["wrote"], wanted)}
         record.write({"version": 1, "files": files})
         _put(path, change.after or b"")
     return change
@@ -121,7 +123,7 @@ def standing(client: str, path: str, format: str, sign: tuple[str, ...], world: 
         return "unreadable"
     if entry and entry["client"] == client:
         return "dbx-auth" if _has(said, entry["wrote"]) else "changed"
-    return "otherwise" if _at(said, sign) is not None else "no"
+    return "otherwise" if _at(said, sign) is not _NOTHING else "no"
 
 
 def difference(change: Change, world: World) -> str:
@@ -191,7 +193,7 @@ def _taken_out(kind: Format, text: str, entry: Mapping[str, Any], before: str) -
     for place, value in _leaves(entry["wrote"]):
         if _at(said, place) == value:
             old = _at(was, place)
-            _set(gone if old is None else back, place, value if old is None else old)
+            _set(*((gone, place, value) if old is _NOTHING else (back, place, old)))
     return kind.without(kind.merged(text, back) if back else text, gone, was) if back or gone else text
 
 
@@ -280,11 +282,14 @@ def _leaves(table: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
             yield (*above, key), value
 
 
+_NOTHING = object()
+"""What is at a place where nothing is, not even null."""
+
+
 def _at(table: Any, place: tuple[str, ...]) -> Any:
-    """The value at a place, None where there is none."""
     for key in place:
         if not isinstance(table, dict) or key not in table:
-            return None
+            return _NOTHING
         table = table[key]
     return table
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from dbx_auth import clients, profile as profiles
-from dbx_auth.clients import Client, File, Setup
+from dbx_auth.clients import Client, File, Program, Setup, Snippet
 from dbx_auth.errors import ConfigError, LoginRequired, UsageError
 from dbx_auth.profile import Flags
 from dbx_auth.world import World, flat, printable, tell
@@ -26,12 +26,21 @@ LIST = "dbx-auth setup --list"
 @click.command()
 @click.argument("client", required=False, metavar="CLIENT", type=click.Choice(clients.ORDER))
 @identity
-@click.option("--write", "how", flag_value="write", help="Write, and do not ask.")
-@click.option("--print", "how", flag_value="print", help="Only print what the client needs.")
-@click.option("--undo", "how", flag_value="undo", help="Take back what was written.")
-@click.option("--list", "how", flag_value="list", help="Which clients are installed, set up, and overruled.")
+@click.option("--write", is_flag=True, help="Write, and do not ask.")
+@click.option("--print", "only_print", is_flag=True, help="Only print what the client needs.")
+@click.option("--undo", "take_back", is_flag=True, help="Take back what was written.")
+@click.option("--list", "all_clients", is_flag=True, help="Which clients are installed, set up, and overruled.")
 @output_option("text", "json")
-def setup(world: World, flags: Flags, client: str | None, how: str | None, form: str) -> None:
+def setup(
+    world: World,
+    flags: Flags,
+    client: str | None,
+    write: bool,
+    only_print: bool,
+    take_back: bool,
+    all_clients: bool,
+    form: str,
+) -> None:
     """Let a client get a fresh token by itself.
 
     Shows what would change in the client's own file and asks. What is in the file besides stays as it is; a client
@@ -47,28 +56,31 @@ def setup(world: World, flags: Flags, client: str | None, how: str | None, form:
       dbx-auth setup codex --undo
       dbx-auth setup --list
     """
-    if how == "list":
+    if write + only_print + take_back + all_clients > 1:
+        raise UsageError("--write, --print, --undo and --list contradict each other", hint="use one of them")
+    if all_clients:
         show(listing(world), form)
         return
     if client is None:
         raise UsageError("no client was named", hint=LIST)
     known = clients.load(client)
-    if how in ("write", "undo") and not isinstance(known.what, File):
+    if (write or take_back) and isinstance(known.what, Snippet):
         raise UsageError(f"{client} has no file for us to write", hint=f"dbx-auth setup {client} --print")
-    if how == "undo":
-        undo(client, world)
+    if take_back:
+        if isinstance(known.what, Program):
+            take_away(client, known.what, world)
+        else:
+            undo(client, world)
         return
     wanted = setup_for(world, flags)
-    if how == "print" or not isinstance(known.what, File):
-        click.echo(printable(text(known, wanted)))
-        if isinstance(known.what, File):
-            tell(f"this belongs into {world.shorten(path(known.what, world))}")
+    if isinstance(known.what, Program) and (write or (not only_print and _may_be_put(known.what, wanted))):
+        click.echo(known.what.install(world))
+        tell(f"and for the shell: {text(known, wanted)}")
         _tell_the_rest(client, known, wanted)
-        return
-    place = path(known.what, world)
-    if how is None and not _agreed(client, known.what, place, wanted):
-        return
-    write(client, known, place, wanted)
+    elif only_print or not isinstance(known.what, File):
+        show_text(client, known, wanted)
+    elif write or _agreed(client, known.what, wanted):
+        put(client, known, known.what, wanted)
 
 
 # ---- what is asked for -----------------------------------------------------------------------------------------------
@@ -111,16 +123,27 @@ def text(client: Client, wanted: Setup) -> str:
 # ---- writing and taking back -----------------------------------------------------------------------------------------
 
 
-def _agreed(client: str, file: File, place: str, wanted: Setup) -> bool:
+def show_text(name: str, client: Client, wanted: Setup) -> None:
+    """Print what a client needs, and say where it belongs."""
+    click.echo(printable(text(client, wanted)))
+    if isinstance(client.what, Program) and not client.what.is_there(wanted.world):
+        tell(f"it is not there yet: dbx-auth setup {name} --write")
+    if isinstance(client.what, File):
+        tell(f"this belongs into {wanted.world.shorten(path(client.what, wanted.world))}")
+    _tell_the_rest(name, client, wanted)
+
+
+def _agreed(client: str, file: File, wanted: Setup) -> bool:
     """Show what would change; whether a person says yes to it."""
     from dbx_auth.clients import plan
 
     world = wanted.world
+    place = path(file, world)
     change = plan.planned(place, file.format, file.wanted(_with_key(wanted)), world)
     if not change.is_there:
         tell(f"{client} is set up already: {world.shorten(place)}")
         return False
-    click.echo(printable(plan.difference(change, world)))
+    click.echo(printable(plan.difference(change, world).expandtabs(4)))
     sys.stdout.flush()
     if not _interactive():
         tell(f"nothing was written; to write it: {shlex.join(['dbx-auth', 'setup', client, *wanted.options])} --write")
@@ -133,20 +156,34 @@ def _interactive() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
-def write(name: str, client: Client, place: str, wanted: Setup) -> None:
+def put(name: str, client: Client, file: File, wanted: Setup) -> None:
     """Write what a client needs, and name on stdout each file that was written."""
     from dbx_auth.clients import plan
 
-    assert isinstance(client.what, File)  # noqa: S101  for the type checker
     world = wanted.world
-    plan.planned(place, client.what.format, client.what.wanted(wanted), world)  # before there is a key for nothing
+    place = path(file, world)
+    plan.planned(place, file.format, file.wanted(wanted), world)  # before there is a key for nothing
     made = _make_key(wanted) if client.needs_gateway else ""
-    change = plan.write(name, place, client.what.format, client.what.wanted(_with_key(wanted)), world)
+    change = plan.write(name, place, file.format, file.wanted(_with_key(wanted)), world)
     for each in filter(None, (made, place if change.is_there else "")):
         click.echo(each)
     if not change.is_there:
         tell(f"{name} is set up already: {world.shorten(place)}")
     _tell_the_rest(name, client, wanted)
+
+
+def _may_be_put(program: Program, wanted: Setup) -> bool:
+    """Whether a person says yes to a program of ours in its place."""
+    if program.is_there(wanted.world) or not _interactive():
+        return False
+    return click.confirm(f"write {wanted.world.shorten(program.place(wanted.world))}?", err=True)
+
+
+def take_away(name: str, program: Program, world: World) -> None:
+    if program.uninstall(world):
+        click.echo(program.place(world))
+    else:
+        tell(f"nothing of ours is there for {name}")
 
 
 def undo(name: str, world: World) -> None:
@@ -222,6 +259,9 @@ def listing(world: World) -> list[dict[str, Any]]:
 
             place = path(client.what, world)
             configured = plan.standing(name, place, client.what.format, client.what.sign, world)
+        elif isinstance(client.what, Program):
+            place = client.what.place(world)
+            configured = "dbx-auth" if client.what.is_there(world) else "no"
         rows.append(
             {
                 "name": name,

@@ -47,8 +47,13 @@ def _signed(message: Message) -> Message | None:
 
 
 def _is_unsigned(block: Body) -> bool:
-    field = _SIGNED_BY.get(str(block.get("type")))
-    return field is not None and not (isinstance(block.get(field), str) and block[field])
+    field = _field(block)
+    return bool(field) and not (isinstance(block.get(field), str) and block[field])
+
+
+def _field(block: Body) -> str:
+    """The field that shows whose thought a block is, empty for a block that is none."""
+    return _SIGNED_BY.get(str(block.get("type")), "")
 
 
 def _is_to_go_on_without_a_thought(body: Body) -> bool:
@@ -62,7 +67,7 @@ def _is_to_go_on_without_a_thought(body: Body) -> bool:
         return False
     turn = takewhile(lambda each: each.get("role") == "assistant" or _brings_results(each), reversed(messages))
     said = [walk.objects(message.get("content")) for message in turn if message.get("role") == "assistant"]
-    return bool(said) and not (said[-1] and said[-1][0].get("type") in _SIGNED_BY)
+    return bool(said) and not (said[-1] and _field(said[-1][0]))
 
 
 def _brings_results(message: Message) -> bool:

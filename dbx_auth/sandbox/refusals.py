@@ -72,7 +72,7 @@ UNKNOWN = {
 # JSON Schema's words that Google's schemas do not have.
 NOT_GOOGLE = ("$schema", "$id", "$comment", "$ref", "$defs", "definitions", "additionalProperties")
 
-# And its limits, which GPT OSS does not take, nor Claude in the form of its answers.
+# And its limits, which GPT OSS does not take; nor does Claude most of them, in the schema of an answer.
 LIMITS = (
     "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
     "multipleOf", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
@@ -321,8 +321,7 @@ def two_schemas(call: Call) -> str | None:
 def claude_s_format(call: Call) -> str | None:
     """Claude answers in the form of a schema that says of each object what it has, and sets no limits."""
     where, form = output_format(call)
-    beta = OUTPUT_FORMAT_BETA in call.headers.get("anthropic-beta", "")
-    if where == "output_format" and not beta:
+    if where == "output_format" and OUTPUT_FORMAT_BETA not in call.headers.get("anthropic-beta", ""):
         return (
             "output_format: This field is deprecated. Use 'output_config.format' instead. See "
             "https://platform.claude.com/docs/en/build-with-claude/structured-outputs for more information."
@@ -334,15 +333,22 @@ def claude_s_format(call: Call) -> str | None:
     if not isinstance(schema := form.get("schema"), dict):
         return f"{where}.schema: Field required"
     named = [each for name in ("$defs", "definitions") for each in thing(schema.get(name)).values()]
-    for _, node in (found for each in [schema, *named] for found in _schemas(each, "")):
-        kind = node.get("type")
-        if kind == "object" and node.get("additionalProperties") is not False:
-            return f"{where}.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
-        # `format` is none of them for Claude, and an array may be wanted to have something in it.
-        fine = ("format", "pattern", *(["minItems"] if node.get("minItems") in (0, 1) else []))
-        if limits := [name for name in LIMITS if name in node and name not in fine]:
-            return f"{where}.schema: For '{kind}' type, properties {', '.join(limits)} are not supported"
-    return None
+    found = (node for each in [schema, *named] for _, node in _schemas(each, ""))
+    return next(
+        (f"{where}.schema: For '{node.get('type')}' type, {why}" for node in found if (why := _open(node))), None
+    )
+
+
+def _open(schema: Mapping[str, Any]) -> str | None:
+    """What Claude does not take in the schema of an answer."""
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        return "'additionalProperties' must be explicitly set to false"
+    if schema.get("minItems") not in (None, 0, 1):
+        return "'minItems' values other than 0 or 1 are not supported"
+    limits = sorted(name for name in LIMITS if name in schema and name not in ("format", "minItems", "pattern"))
+    if len(limits) > 1:
+        return f"properties {', '.join(limits)} are not supported"
+    return f"property '{limits[0]}' is not supported" if limits else None
 
 
 def function_call_id(call: Call) -> str | None:

@@ -36,7 +36,7 @@ def lost_thought(call: Call) -> str | None:
     first = next((i for i in range(start, len(history)) if history[i].get("role") == "assistant"), None)
     if first is None:
         return None
-    kind = next((block.get("type") for block in objects(history[first].get("content"))), "text")
+    kind = next((str(block.get("type")) for block in objects(history[first].get("content"))), "text")
     if kind in SIGNED_BY:
         return None
     return (

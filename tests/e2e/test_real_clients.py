@@ -868,11 +868,14 @@ class TestMessages:
         assert told.content[0].text == "You said: what is it?"
 
     def test_an_answer_of_a_shape(self, way: Clients, model: str) -> None:
-        """Which with Anthropic's API is the input of a tool that has to be used."""
+        """Either the input of a tool that has to be used, or the answer itself."""
         shape = {"name": "answer", "input_schema": Trip.model_json_schema()}
         told = Ask(way, model).messages(tools=[shape], tool_choice={"type": "tool", "name": "answer"})
         [used] = told.content
         assert Trip.model_validate(used.input) == Trip(start=City(name="example"), days=1, stops=[])
+        parse = way.anthropic.messages.parse
+        told = way(parse, model=model, max_tokens=99, messages=[user("plan a trip")], output_format=Trip)
+        assert told.parsed_output == Trip(start=City(name="example"), days=1, stops=[])
 
 
 @pytest.mark.parametrize("family", ["gemini-3", "gemini-2.5"])

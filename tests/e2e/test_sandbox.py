@@ -1540,9 +1540,11 @@ KEYS = """model messages role content text type tools function name parameters i
 anyOf enum default const ref $ref input output call_id id system stream stream_options include_usage tool_choice
 dataframe_split data inputs max_tokens tool_calls tool_call_id thoughtSignature image_url url thinking budget_tokens
 temperature top_k reasoning_effort response_format json_schema schema format contents parts functionCall
-functionResponse response functionDeclarations generationConfig responseSchema maxLength minItems""".split()
+functionResponse response functionDeclarations generationConfig responseSchema maxLength minItems signature include
+encrypted_content output_config output_format parametersJsonSchema responseJsonSchema responseMimeType""".split()
 WORDS = ["", "user", "tool", "text", "object", "function", "tool_result", "function_call_output", "hello", "\ud800"]
-WORDS += ["both", "image_url", "enabled", "json_schema", "#/properties/a", "assistant"]
+WORDS += ["both", "image_url", "enabled", "json_schema", "#/properties/a", "assistant", "reasoning", "thinking"]
+WORDS += ["reasoning.encrypted_content", "application/json", "tool_use"]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),

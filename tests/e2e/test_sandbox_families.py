@@ -436,6 +436,127 @@ class TestOddReplies:
         assert ids == {events[-1]["response"]["output"][0]["id"]}
 
 
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 4096}
+
+
+def said(*blocks: Json) -> Json:
+    """A turn of Claude's, in its own API."""
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def thought(**signed: Any) -> Json:
+    return {"type": "thinking", "thinking": "hm", **signed}
+
+
+def used(id: str = "toolu_1") -> Json:
+    return {"type": "tool_use", "id": id, "name": "weather", "input": {}}
+
+
+def gave(id: str = "toolu_1") -> Json:
+    return user([{"type": "tool_result", "tool_use_id": id, "content": "sunny"}])
+
+
+SIGNED = thought(signature=signatures.sign("hm"))
+REDACTED = {"type": "redacted_thinking", "data": signatures.sign("hm")}
+
+
+class TestThoughts:
+    """What a model has thought goes back to itself."""
+
+    @pytest.mark.parametrize(
+        ("block", "refused"),
+        [
+            (thought(), "messages.1.content.0.thinking.signature: Field required"),
+            (thought(signature=None), "messages.1.content.0.thinking.signature: Field required"),
+            (thought(signature=""), "messages.1.content.0: Invalid `signature` in `thinking` block"),
+            (thought(signature="EqQB"), "messages.1.content.0: Invalid `signature` in `thinking` block"),
+            (thought(signature=signatures.SKIPPED), "messages.1.content.0: Invalid `signature` in `thinking` block"),
+            (thought(signature=["EqQB"]), "messages.1.content.0: Invalid `signature` in `thinking` block"),
+            ({"type": "redacted_thinking"}, "messages.1.content.0.redacted_thinking.data: Field required"),
+            (
+                {"type": "redacted_thinking", "data": "c2VjcmV0"},
+                "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
+            ),
+            (SIGNED, None),
+            (REDACTED, None),
+        ],
+    )
+    @pytest.mark.parametrize("more", [{"max_tokens": 4096}, THINKING], ids=["not thinking", "thinking"])
+    def test_claude_knows_its_own_by_the_signature(
+        self, client: Client, block: Json, refused: str | None, more: Json
+    ) -> None:
+        text = {"type": "text", "text": "morning"}
+        assert client.refusal(MESSAGES_PATH, chat(CLAUDE, user(), said(block, text), user(), **more)) == refused
+
+    def test_claude_takes_back_what_it_has_given(self, client: Client) -> None:
+        body = chat(CLAUDE, tools=[{"name": "weather", "input_schema": {"type": "object"}}], **THINKING)
+        turn = client.post(MESSAGES_PATH, body)["content"]
+        assert [block["type"] for block in turn] == ["thinking", "tool_use"]
+        again = {**body, "messages": [user(), said(*turn), gave(turn[1]["id"])]}
+        assert client.refusal(MESSAGES_PATH, again) is None
+
+    @pytest.mark.parametrize(
+        ("messages", "place", "found"),
+        [
+            ([user(), said(used()), gave()], 1, "tool_use"),
+            ([user(), said({"type": "text", "text": "so"}, SIGNED, used()), gave()], 1, "text"),
+            ([user(), said({"type": []}, used()), gave()], 1, "[]"),
+            ([user(), said(used()), gave(), said(SIGNED, used("toolu_2")), gave("toolu_2")], 1, "tool_use"),
+            ([user(), said(SIGNED, used()), gave(), user(), said(used("toolu_2")), gave("toolu_2")], 4, "tool_use"),
+        ],
+    )
+    def test_claude_goes_on_thinking_after_a_tool_only_where_it_was(
+        self, client: Client, messages: list[Json], place: int, found: str
+    ) -> None:
+        body = chat(CLAUDE, *messages, **THINKING)
+        refused = client.refusal(MESSAGES_PATH, body)
+        where = f"messages.{place}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{found}`. "
+        assert refused and refused.startswith(where)
+        for thinking in ({"type": "adaptive"}, {"type": "disabled"}):
+            assert client.refusal(MESSAGES_PATH, {**body, "thinking": thinking}) is None
+
+    @pytest.mark.parametrize(
+        "messages",
+        [
+            [user(), said(SIGNED, used()), gave()],
+            [user(), said(REDACTED, used()), gave()],
+            [user(), said(SIGNED, used()), gave(), said(used("toolu_2")), gave("toolu_2")],
+            [user(), said(used()), gave(), said({"type": "text", "text": "sunny"}), user()],
+            [gave()],
+        ],
+    )
+    def test_one_thought_at_the_start_of_the_turn_is_enough(self, client: Client, messages: list[Json]) -> None:
+        assert client.refusal(MESSAGES_PATH, chat(CLAUDE, *messages, **THINKING)) is None
+
+    @pytest.mark.parametrize("model", [GPT, CODEX])
+    def test_openai_seals_what_it_has_thought_for_who_asks_for_it(self, client: Client, model: str) -> None:
+        body = {"model": model, "input": "hello", "include": ["reasoning.encrypted_content"]}
+        whole = client.post(RESPONSES_PATH, body)["output"]
+        events = client.stream(RESPONSES_PATH, {**body, "stream": True})
+        for output in (whole, events[-1]["response"]["output"]):
+            assert [item["type"] for item in output] == ["reasoning", "message"]
+            assert output[0]["summary"] == [] and signatures.genuine(output[0]["encrypted_content"])
+            short = {**output[0], "id": "rs_1"}
+            assert client.refusal(RESPONSES_PATH, {**body, "input": [user(), short, user()]}) is None
+        done = [e["item"]["type"] for e in events if e["type"] == "response.output_item.done"]
+        assert done == ["reasoning", "message"]
+
+    @pytest.mark.parametrize("model", [GPT, CODEX])
+    @pytest.mark.parametrize("sealed", ["[]", "gAAAAABo", signatures.SKIPPED, 7])
+    def test_openai_knows_its_own_by_the_seal(self, client: Client, model: str, sealed: Any) -> None:
+        item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": sealed}
+        assert client.refusal(RESPONSES_PATH, {"model": model, "input": [user(), item, user()]}) == (
+            "The encrypted content for item rs_1 could not be verified. Reason: Encrypted content could not be "
+            "decrypted or parsed."
+        )
+
+    @pytest.mark.parametrize("nothing", [{}, {"encrypted_content": None}, {"encrypted_content": ""}])
+    def test_openai_has_kept_nothing_here(self, client: Client, nothing: Json) -> None:
+        item = {"type": "reasoning", "id": "rs_1", "summary": [], **nothing}
+        refused = client.refusal(RESPONSES_PATH, {"model": GPT, "input": [user(), item, user()]})
+        assert refused and refused.startswith("Item with id 'rs_1' not found. Items are not persisted when `store`")
+
+
 class TestBoth:
     """A user who says "both" has two tools called, by whoever can."""
 
@@ -508,6 +629,60 @@ class TestStructuredOutput:
         form = {"format": {"type": "json_schema", "name": "answer", "schema": self.SCHEMA}}
         [item] = client.post(RESPONSES_PATH, {"model": GPT, "input": "hello", "text": form})["output"]
         assert json.loads(item["content"][0]["text"]) == self.ANSWER
+
+    CLOSED = {**SCHEMA, "additionalProperties": False}
+
+    def test_on_messages(self, client: Client) -> None:
+        body = chat(CLAUDE, max_tokens=99, output_config={"format": {"type": "json_schema", "schema": self.CLOSED}})
+        [block] = client.post(MESSAGES_PATH, body)["content"]
+        assert (block["type"], json.loads(block["text"])) == ("text", self.ANSWER)
+        events = client.stream(MESSAGES_PATH, {**body, "stream": True})
+        pieces = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+        assert len(pieces) > 1 and json.loads("".join(pieces)) == self.ANSWER
+        effort = chat(CLAUDE, max_tokens=99, output_config={"effort": "low"})
+        assert client.post(MESSAGES_PATH, effort)["content"][0]["text"] == "You said: hello"
+
+    def test_on_messages_the_field_of_the_beta_needs_its_header(self, client: Client) -> None:
+        body = chat(CLAUDE, max_tokens=99, output_format={"type": "json_schema", "schema": self.CLOSED})
+        refused = client.refusal(MESSAGES_PATH, body)
+        assert refused and refused.startswith("output_format: This field is deprecated. Use 'output_config.format'")
+        beta = {"anthropic-beta": "fine-1,structured-outputs-2025-11-13"}
+        told = client.http.post(MESSAGES_PATH, json=body, headers=beta).json()
+        assert json.loads(told["content"][0]["text"]) == self.ANSWER
+
+    @pytest.mark.parametrize(
+        ("form", "said"),
+        [
+            ({"type": "json_object"}, ".type: Input should be 'json_schema'"),
+            ({"type": "json_schema"}, ".schema: Field required"),
+            *(
+                (
+                    {"type": "json_schema", "schema": schema},
+                    ".schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+                )
+                for schema in (
+                    SCHEMA,
+                    {**CLOSED, "properties": {"a": {"type": "array", "items": {"type": "object"}}}},
+                    {**CLOSED, "$defs": {"A": {"type": "object", "additionalProperties": True}}},
+                )
+            ),
+            (
+                {"type": "json_schema", "schema": {"type": "number", "minimum": 1, "maximum": 2}},
+                ".schema: For 'number' type, properties maximum, minimum are not supported",
+            ),
+            (
+                {"type": "json_schema", "schema": {"type": "array", "maxItems": 2}},
+                ".schema: For 'array' type, property 'maxItems' is not supported",
+            ),
+            (
+                {"type": "json_schema", "schema": {"type": "array", "minItems": 2}},
+                ".schema: For 'array' type, 'minItems' values other than 0 or 1 are not supported",
+            ),
+        ],
+    )
+    def test_on_messages_a_schema_is_closed_and_without_limits(self, client: Client, form: Json, said: str) -> None:
+        body = chat(CLAUDE, max_tokens=99, output_config={"format": form})
+        assert client.refusal(MESSAGES_PATH, body) == f"output_config.format{said}"
 
 
 # ---- Gemini's own API ----------------------------------------------------------------------------------------------
@@ -582,6 +757,47 @@ class TestGenerateContent:
         wanted = {"responseSchema": {"type": "OBJECT", "properties": {"n": {"type": "INTEGER"}}, "required": ["n"]}}
         told = client.post(f"{path}:generateContent", google(generationConfig=wanted))
         assert json.loads(told["candidates"][0]["content"]["parts"][0]["text"]) == {"n": 1}
+
+    JSON = {"responseMimeType": "application/json"}
+    OWN_WORDS = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {"n": {"$ref": "#/$defs/N"}},
+        "required": ["n"],
+        "additionalProperties": False,
+        "$defs": {"N": {"type": "integer"}},
+    }
+
+    @pytest.mark.parametrize("snake", [False, True])
+    def test_it_knows_json_schema_where_it_is_told_so(self, client: Client, path: str, snake: bool) -> None:
+        parameters, response, config, mime = (
+            ("parameters_json_schema", "response_json_schema", "generation_config", "response_mime_type")
+            if snake
+            else ("parametersJsonSchema", "responseJsonSchema", "generationConfig", "responseMimeType")
+        )
+        tools = [{"functionDeclarations": [{"name": "a", parameters: self.OWN_WORDS}]}]
+        told = client.post(f"{path}:generateContent", google(tools=tools))
+        [part] = told["candidates"][0]["content"]["parts"]
+        assert part["functionCall"] == {"name": "a", "args": {"n": 1}}
+        wanted = {config: {response: self.OWN_WORDS, mime: "application/json"}}
+        told = client.post(f"{path}:generateContent", google(**wanted))
+        assert json.loads(told["candidates"][0]["content"]["parts"][0]["text"]) == {"n": 1}
+
+    def test_it_answers_in_any_json_when_told_no_more(self, client: Client, path: str) -> None:
+        told = client.post(f"{path}:generateContent", google(generationConfig=self.JSON))
+        assert json.loads(told["candidates"][0]["content"]["parts"][0]["text"]) == {}
+
+    def test_it_takes_one_schema_and_knows_what_for(self, client: Client, path: str) -> None:
+        plain = {"type": "object"}
+        both = {"name": "a", "parameters": plain, "parametersJsonSchema": plain}
+        refused = client.refusal(f"{path}:generateContent", google(tools=[{"functionDeclarations": [both]}]))
+        assert refused and "function_declarations[0]: only one of parameters and parameters_json_schema" in refused
+        for config, said in (
+            ({**self.JSON, "responseJsonSchema": plain, "responseSchema": plain}, "only one of response_schema and"),
+            ({"responseJsonSchema": plain}, "response_mime_type must be application/json"),
+        ):
+            refused = client.refusal(f"{path}:generateContent", google(generationConfig=config))
+            assert refused and said in refused
 
     @pytest.mark.parametrize("body", [{}, {"contents": []}, {"contents": "hello"}])
     def test_it_wants_contents(self, client: Client, path: str, body: Json) -> None:

@@ -596,6 +596,11 @@ def test_claude_gets_back_what_it_has_thought_and_thinks_on(body: Body) -> None:
     assert fixes.request(catalogue.facts(CLAUDE), MESSAGES, body).body is body
 
 
+def test_a_block_of_a_type_that_is_none_is_no_thought() -> None:
+    odd = {"messages": [USER, said({"type": ["thinking"]}, {"type": {}}), GIVEN]}
+    assert fixes.request(catalogue.facts(CLAUDE), MESSAGES, {**odd, **THINKING}).body == odd
+
+
 @pytest.mark.parametrize("item", [thought("gAAAAABo-_8="), thought(None), thought(""), {"type": "compaction"}])
 def test_openai_gets_back_what_it_has_sealed(item: Body) -> None:
     body = {"input": [USER, item, USER]}
