@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 from machine import HOST, Machine, Result
 
-from dbx_auth import Credentials, clients, shim
+from dbx_auth import clients, shim
 from dbx_auth.clients import File, Snippet
 from dbx_auth.commands import setup as verb
-from dbx_auth.gateway import Server
 from dbx_auth.sandbox import Sandbox
-from dbx_auth.world import World
 
 ROOT = Path(__file__).parents[2]
 FILES = [name for name in clients.ORDER if isinstance(clients.load(name).what, File)]
@@ -363,64 +361,6 @@ def test_the_program_for_openai_works(machine: Machine, workspace: Sandbox) -> N
         [sys.executable, "-c", program], env=machine.child_env(), capture_output=True, text=True, timeout=60
     )
     assert done.stdout == "You said: Hello\n", done.stderr
-
-
-INSTALLED = Path(os.environ.get("DBX_AUTH_TEST_CLIENTS", "nowhere"))
-
-
-def program(name: str) -> str:
-    """A real client, where `make clients` has put it."""
-    found = INSTALLED / name / "node_modules" / ".bin" / name
-    if not found.exists():
-        pytest.skip("needs Node, and `make clients`")
-    return str(found)
-
-
-def run_in_project(machine: Machine, *argv: str, **env: str) -> str:
-    """What a client says that is started in a directory of its own, with nothing on stdin."""
-    project = machine.home / "project"
-    project.mkdir()
-    done = subprocess.run(
-        argv,
-        cwd=project,
-        env=machine.child_env(**env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    return done.stdout + done.stderr
-
-
-def test_codex_itself_takes_what_is_written(machine: Machine, workspace: Sandbox) -> None:
-    """The first answer, which calls a tool. (The sandbox takes no long ids back, which Codex sends with the result.)"""
-    codex = program("codex")
-    machine.run("setup", "codex", "DEV", "--write")
-    said = run_in_project(machine, codex, "exec", "--skip-git-repo-check", "--json", "hello")
-    assert '"command":"/bin/bash -lc example"' in said
-    assert ("POST", "/ai-gateway/codex/v1/responses", 200) in [entry[:3] for entry in workspace.log]
-
-
-def test_claude_code_itself_takes_what_is_written(machine: Machine, workspace: Sandbox) -> None:
-    claude = program("claude")
-    machine.run("setup", "claude-code", "DEV", "--write")
-    quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
-    said = run_in_project(machine, claude, "-p", "hello", "--tools", "", **quiet)
-    assert said.startswith("You said: ") and "databricks-claude-opus-4-5" in said
-
-
-def test_opencode_itself_takes_what_is_written(machine: Machine, workspace: Sandbox) -> None:
-    """The file is where it looks, and the key in its own; without us it would be refused this model."""
-    opencode = program("opencode")
-    machine.run("setup", "opencode", "DEV", "--write")
-    file = file_of(machine, "opencode")
-    key = (Path(machine.world.config_dir) / "gateway.key").read_text().strip()
-    world = World(env={"DATABRICKS_HOST": workspace.url, "DATABRICKS_TOKEN": workspace.pat}, home=str(machine.home))
-    quiet = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
-    with Server(Credentials(world=world), key=key) as gateway:
-        file.write_text(file.read_text().replace(clients.GATEWAY, gateway.url))
-        said = run_in_project(machine, opencode, "run", "--model", "dbx-auth/databricks-gemini-3-pro", "hello", **quiet)
-    assert "The tool answered: " in said
 
 
 # ---- docs/clients ----------------------------------------------------------------------------------------------------
