@@ -7,9 +7,9 @@ Everything is imported when it is first used: `import dbx_auth` by itself costs 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # as type checkers take it; importing typing takes longer than all else here
 
 _HOMES = {
     "Auth": "httpx_auth",

@@ -15,7 +15,7 @@ from .profile import FIELDS, Profile
 from .tokens import Token
 
 if TYPE_CHECKING:
-    import subprocess
+    from subprocess import Popen
 
 Changes = dict[str, str | None]
 """Variables of an environment and what becomes of them; None takes one away."""
@@ -111,7 +111,7 @@ PASSED_ON = ("SIGINT", "SIGBREAK", "SIGQUIT", "SIGTSTP", "SIGTERM", "SIGHUP", "S
 OF_THE_TERMINAL = ("SIGINT", "SIGBREAK", "SIGQUIT", "SIGTSTP")
 
 
-def attend(start: Callable[[], subprocess.Popen[bytes]]) -> int:
+def attend(start: Callable[[], Popen[bytes]]) -> int:
     """Start a child, and be to the outside what it is until its end: passes signals on, stops when it stops.
 
     Returns its exit status as a shell has it. A signal that is ignored stays ignored, for the child as well.
@@ -166,23 +166,29 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-def _ended(child: subprocess.Popen[bytes]) -> int:
+def _ended(child: Popen[bytes]) -> int:
     """Wait for the end of a child, and stop whenever it is stopped: the shell looks at us to see whether it is."""
     if sys.platform == "win32":  # pragma: no cover
         return child.wait()
+    options = os.WUNTRACED
     while True:
-        _, status = os.waitpid(child.pid, os.WUNTRACED)
-        if not os.WIFSTOPPED(status):
+        pid, status = os.waitpid(child.pid, options)
+        options = os.WUNTRACED
+        if not pid:
+            _stop()
+        elif os.WIFSTOPPED(status):  # we may have been stopped with it before we heard of it, and both be continued
+            options = os.WUNTRACED | os.WCONTINUED | os.WNOHANG
+        elif not os.WIFCONTINUED(status):
             child.returncode = os.waitstatus_to_exitcode(status)
             return child.returncode
-        _stop()
 
 
 def _stop() -> None:
     """Stop this process as Ctrl-Z does, until SIGCONT. The system ignores it where no shell could continue us."""
-    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTSTP)
-    signal.signal(signal.SIGTSTP, before)
+    if sys.platform != "win32":  # where nothing is stopped
+        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, before)
 
 
 def exit_status(code: int) -> int:

@@ -132,7 +132,8 @@ def _tell(error: AuthError, argv: Sequence[str]) -> int:
 
 def _wants_json(argv: Sequence[str]) -> bool:
     """Whether the caller reads JSON. Asked of argv itself, because what went wrong may be the parsing of it."""
-    words = " ".join(argv).replace("=", " ").split()
+    ours = argv[: argv.index("--")] if "--" in argv else argv  # what is behind it is another program's
+    words = " ".join(ours).replace("=", " ").split()
     return any(pair in (("-o", "json"), ("--output", "json")) for pair in zip(words, words[1:], strict=False)) or (
         "-ojson" in words
     )

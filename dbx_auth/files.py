@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from . import memo
 from .errors import ConfigError
 
 LEFTOVER = 3600.0
@@ -27,10 +28,19 @@ def read(path: str, limit: int) -> bytes:
     """
     import stat
 
-    with open(path, "rb", opener=_at_once) as file:
-        if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is a pipe")
-        return file.read(limit + 1)
+    try:
+        with open(path, "rb", opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISFIFO(status.st_mode):
+                raise OSError(errno.EINVAL, "it is a pipe")
+            memo.read(path, status)
+            return file.read(limit + 1)
+    except FileNotFoundError:
+        memo.read(path, None)
+        raise
+    except OSError:
+        memo.unread(path)
+        raise
 
 
 def _at_once(path: str, flags: int) -> int:

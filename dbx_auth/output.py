@@ -42,6 +42,13 @@ def headers(token: Token, now: float) -> str:
     return json.dumps(dict(token.headers))
 
 
+def bazel(token: Token, now: float) -> str:
+    """A JSON object of headers and when to ask again, as Bazel and what speaks its protocol take it."""
+    from . import protocols
+
+    return protocols.bazel(token, now)
+
+
 def env(token: Token, now: float) -> str:
     """Lines for `eval` in a POSIX shell."""
     return script("sh", variables(token))
@@ -67,6 +74,7 @@ FORMATS: dict[str, Callable[[Token, float], str]] = {
     "json": as_json,
     "header": header,
     "headers": headers,
+    "bazel": bazel,
     "env": env,
 }
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from . import __version__
 from .errors import AuthError, ConfigError, InDoubt, Refused, Unreachable
+from .memo import Seen
 
 if TYPE_CHECKING:
     import ssl
@@ -325,7 +326,7 @@ class World(NamedTuple):
         shown = sys.stderr is not None and sys.stderr.isatty()
         detail = _told if verbose > 1 else _silence
         return cls(
-            env=os.environ,
+            env=Seen(os.environ),
             home=os.path.expanduser("~"),
             open_url=open_browser,
             edit=open_editor,

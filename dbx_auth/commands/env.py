@@ -62,9 +62,15 @@ def fresh(world: World, flags: Flags) -> tuple[Profile, Token]:
         min_ttl = settings.min_ttl(world)
     profile = profiles.load(world, flags)
     token = resolve.token(profile, world, Demand(min_ttl))
-    if token.origin == "env DATABRICKS_TOKEN" and "exp" in claims(token.value):
-        world.warn("DATABRICKS_TOKEN is set already, and nothing renews it: take it away, or name a profile")
+    warn_if_it_ends(world, token)
     return profile, token
+
+
+def warn_if_it_ends(world: World, token: Token) -> None:
+    """Tell of a token that somebody wrote down, and that is none to keep: one of an hour, as this verb prints it."""
+    if token.auth_type == "pat" and "exp" in claims(token.value):
+        way = ': eval "$(dbx-auth env --unset)" first' if token.origin.startswith("env ") else ""
+        world.warn(f"the token of {token.origin} will end, and nothing renews it{way}")
 
 
 def _watched(world: World) -> list[str]:

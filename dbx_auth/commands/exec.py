@@ -14,7 +14,7 @@ from dbx_auth.profile import Flags
 from dbx_auth.world import World, start_program
 
 from . import identity_options
-from .env import fresh
+from .env import fresh, warn_if_it_ends
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -59,6 +59,7 @@ def _beside_a_gateway(world: World, flags: Flags, command: tuple[str, ...]) -> i
 
         credentials = Credentials.of(flags, world)
         token = credentials.token()  # a gateway that cannot get one is of no use to anybody
+        warn_if_it_ends(world, token)
         # From now on the terminal is the command's.
         credentials.world = world._replace(warn=world.note, waiting=lambda what, seconds: nullcontext())
         server = gateway.Server(credentials, metadata=True)

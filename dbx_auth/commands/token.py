@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dbx_auth import output, profile as profiles, resolve
+from dbx_auth import memo, output, profile as profiles, resolve
 from dbx_auth.errors import UsageError
 from dbx_auth.profile import Flags
 from dbx_auth.tokens import Demand
@@ -43,5 +43,14 @@ def token(
 
         min_ttl = settings.min_ttl(world)
     demand = Demand(min_ttl, force=force_refresh, renew=not no_refresh, ephemeral=ephemeral)
-    found = resolve.token(profiles.load(world, flags), world, demand)
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        world.warn(text)
+
+    attentive = world._replace(warn=warn)
+    found = resolve.token(profiles.load(attentive, flags), attentive, demand)
     click.echo(output.FORMATS[form](found, world.now()))
+    if form == "text" and not warnings:
+        memo.keep(world, found, demand)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from dbx_auth.store import Grant, grant_fields
 from dbx_auth.world import World
 
 CLIENTS = Path(os.environ.get("DBX_AUTH_TEST_CLIENTS", "nowhere"))
+README = (Path(__file__).parents[2] / "README.md").read_text()
 TTL = 3.0
 QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -95,6 +97,21 @@ class TestClaudeCode:
             assert not said["is_error"] and said["num_turns"] == 2
             assert said["result"].startswith("The tool answered: what it says")
             time.sleep(TTL)
+
+    def test_three_commands_of_the_readme_make_a_session(
+        self, machine: Machine, sandbox: Sandbox, browser: Path
+    ) -> None:
+        """Of somebody who has a workspace, and this client; the third is it, and here it is asked something at once."""
+        [block] = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "setup claude-code" in block]
+        login, setup, client = block.splitlines()
+        for line in (re.sub(r"https://adb[\w.-]+", sandbox.url, login), setup):
+            done = subprocess.run(
+                ["bash", "-euc", line], env=machine.child_env(), capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+        assert client == "claude"
+        said = self.turn(machine)
+        assert not said["is_error"] and said["result"].startswith("The tool answered: what it says")
 
     def test_with_a_token_that_was_pasted_it_dies_with_that(self, machine: Machine, brief: Sandbox) -> None:
         token = brief.add_login().access_token

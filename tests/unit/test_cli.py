@@ -15,7 +15,7 @@ import pytest
 from machine import HOST, OTHER, Machine, Result
 from unit.far_side import parsed
 
-from dbx_auth import __version__, cli, resolve, world
+from dbx_auth import __main__, __version__, cli, resolve, world
 from dbx_auth.cli import VERBS
 from dbx_auth.commands import Duration
 from dbx_auth.errors import (
@@ -148,6 +148,7 @@ def test_wrong_usage_is_one_document_for_whoever_reads_json(machine: Machine, ar
         (["json", "-o"], False),
         (["token", "--json"], False),
         (["-o json"], True),
+        (["exec", "--", "ls", "-o", "json"], False),
         *((["token", *form], True) for form in AS_JSON),
         *(([*form, "token"], True) for form in AS_JSON),
     ],
@@ -337,7 +338,7 @@ def test_ours_is_the_program_and_the_module() -> None:
     from importlib.metadata import entry_points
 
     (script,) = entry_points(group="console_scripts", name="dbx-auth")
-    assert script.load() is cli.main
+    assert script.load() is __main__.main
 
 
 # ---- who is meant ----------------------------------------------------------------------------------------------------

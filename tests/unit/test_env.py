@@ -74,7 +74,7 @@ def test_an_export_without_quotes_would_be_seen() -> None:
 
 
 def as_fish_reads(line: str) -> str:
-    """https://fishshell.com/docs/current/language.html#quotes: in single quotes `\\\\` and `\\'` are the only escapes."""
+    r"""In single quotes `\\` and `\'` are the only escapes: https://fishshell.com/docs/current/language.html#quotes"""
     quoted = re.fullmatch(rf"set -gx {NAME} '((?:[^'\\]|\\.)*)'", line, re.DOTALL)
     assert quoted, f"the string ends too early: {line!r}"
     return re.sub(r"\\([\\'])", r"\1", quoted[1])
@@ -287,6 +287,14 @@ def test_direnv_is_told_which_files_change_when_a_token_is_renewed(machine: Mach
     assert "\n".join(lines[:3]) + "\n" == LINES["sh"]
 
 
+def test_the_lines_are_for_bash_which_an_envrc_is_read_by(machine: Machine) -> None:
+    machine.env["DATABRICKS_CONFIG_FILE"] = path = f"{machine.home}/it's $(mine)"
+    lines = with_token(machine).run("env", "--shell", "direnv").out
+    argv = ["bash", "-c", 'watch_file() { printf "%s\\n" "$@"; }; eval "$0"; echo $DATABRICKS_TOKEN', lines]
+    said = subprocess.run(argv, capture_output=True, text=True, env={})
+    assert said.stderr == "" and said.stdout.splitlines()[0] == path and said.stdout.splitlines()[-1] == "dapi0123"
+
+
 def test_a_renewal_changes_a_file_that_direnv_watches(machine: Machine, sandbox: Sandbox) -> None:
     login = sandbox.add_login()
     path = machine.cached_login(sandbox.url, refresh_token=login.refresh_token)
@@ -312,9 +320,20 @@ def test_a_password_is_no_token(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("token", "warned"), [(A_JWT, True), ("dapi0123", False)], ids=["one that ends", "a key"])
-def test_a_token_that_is_there_already_and_will_end_is_called_that(machine: Machine, token: str, warned: bool) -> None:
-    said = with_token(machine, DATABRICKS_TOKEN=token).run("env")
+@pytest.mark.parametrize("argv", [("env",), ("exec", "--", "true"), ("exec", "--serve", "--", "true")], ids=" ".join)
+def test_a_token_that_is_there_already_and_will_end_is_called_that(
+    machine: Machine, token: str, warned: bool, argv: tuple[str, ...]
+) -> None:
+    machine.env.update(machine.child_env())
+    said = with_token(machine, DATABRICKS_TOKEN=token).run(*argv)
     assert said.code == 0 and ("nothing renews it" in said.err) is warned and token not in said.err
+    assert ("env --unset" in said.err) is warned
+
+
+def test_one_of_a_file_is_called_that_too(machine: Machine) -> None:
+    machine.write(machine.config, f"[A]\nhost = {HOST}\ntoken = {A_JWT}\n")
+    said = machine.run("env", "A").err
+    assert "~/.databrickscfg [A] will end, and nothing renews it" in said and "--unset" not in said
 
 
 def test_a_named_profile_wins_over_the_token_of_the_last_time(machine: Machine) -> None:

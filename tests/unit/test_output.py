@@ -36,7 +36,7 @@ BASIC = Token(base64.b64encode(b"u:p").decode(), None, "basic", "env DATABRICKS_
 
 
 def test_the_formats_are_those_of_the_design() -> None:
-    assert list(FORMATS) == ["text", "json", "header", "headers", "env"]
+    assert list(FORMATS) == ["text", "json", "header", "headers", "bazel", "env"]
 
 
 def test_text_is_the_token_and_nothing_else() -> None:
