@@ -42,8 +42,8 @@ OTHERS = ("httpx", "subprocess", "keyring", "secretstorage")
 OF_PYTHON = ("HOME", "USERPROFILE")
 """What `os.path.expanduser` looks at."""
 
-SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
-"""What the name of a variable holds that may be a secret."""
+SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL", "METADATA")
+"""What the name of a variable holds that may be a secret; the path of a metadata service is one."""
 
 _FIRST, _LAST = "dbx-auth memo", "that is all"
 

@@ -17,6 +17,7 @@ from machine import HOST, OTHER, Machine
 
 from dbx_auth import Token, cli, memo, resolve, settings
 from dbx_auth.memo import Seen
+from dbx_auth.profile import FIELDS
 from dbx_auth.world import World
 
 TOKEN = "eyJ.the-token-of-a-memo.x"
@@ -101,6 +102,12 @@ def test_the_token_is_found_again(kept: Kept) -> None:
 def test_no_secret_is_in_it_and_nobody_else_can_read_it(kept: Kept) -> None:
     assert TOKEN.encode() not in kept.path.read_bytes()
     assert kept.path.stat().st_mode & 0o777 == 0o600 or sys.platform == "win32"
+
+
+def test_no_variable_that_holds_a_secret_is_ever_in_one() -> None:
+    secret = [name for field in FIELDS.values() if field.secret for name in field.env]
+    assert len(secret) > 5
+    assert [name for name in secret if not memo._is_secret(name, {name: "x"})] == []
 
 
 def test_what_has_nothing_to_do_with_it_may_change(kept: Kept) -> None:
