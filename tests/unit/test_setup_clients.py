@@ -80,7 +80,7 @@ def test_a_client_is_given_a_command_or_the_gateway_or_the_library(machine: Mach
     if client.needs_gateway:
         assert "--profile 'my DEV'" in setup.serve and setup.key_file in setup.serve
     elif name == "openai-python":
-        assert "profile='my DEV'" in said
+        assert 'profile="my DEV"' in said
     elif name != "databricks-sdk":
         assert SPACED in said and "my DEV" in said
     assert "DATABRICKS_TOKEN" not in said or name == "dbt"
