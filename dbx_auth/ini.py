@@ -149,9 +149,7 @@ class _Lines:
         if at == number and new:
             if result and self._end and not result[-1].endswith("\r"):
                 result[-1] += self._end
-            if result and result[-1].strip().endswith("\\"):  # it would reach out for the next line
-                result.append(self._end)
-            result += new
+            result += [self._end] * _reach(result) + new
         added = at == number and new
         if result and result[-1] and (added or self._lines[-1] == "" or result[-1].endswith("\r")):
             result.append("")
@@ -164,9 +162,19 @@ class _Lines:
             lines[-1] += self._end
             lines.append("")
         block = [f"[{self._section}]{self._end}", *self._spelled(new, [], 0), ""]
-        if len(lines) > 1 and lines[-2].strip():  # which may also reach out for the next
-            lines.insert(-1, self._end)
-        return "\n".join([*lines[:-1], *block])
+        lines = lines[:-1]
+        gap = max(_reach(lines), 1 if lines and lines[-1].strip() else 0)
+        return "\n".join([*lines, *[self._end] * gap, *block])
+
+
+def _reach(lines: list[str]) -> int:
+    """How many lines behind these the last value reaches out for: one for each backslash at its end."""
+    empty = 0
+    for line in map(str.strip, reversed(lines)):
+        if line:
+            return max(0, len(line) - len(line.rstrip("\\")) - empty)
+        empty += 1
+    return 0
 
 
 def _indent(line: str) -> str:

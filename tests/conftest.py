@@ -27,8 +27,10 @@ open(sys.argv[2], "w").write(f"{page.status_code} {page.text}")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has Ctrl-C ignored, and the programs under test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # and `nohup` has that one ignored
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if sys.platform != "win32":
+    for number in (signal.SIGQUIT, signal.SIGHUP):  # `nohup` has the second one ignored
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

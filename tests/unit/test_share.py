@@ -350,6 +350,8 @@ def test_the_layout_is_what_the_profile_reader_reads(text: str) -> None:
 @thorough
 @given(FILE, NAMES, VALUES)
 @example("k = a\\", "DEV", {"host": HOST})
+@example("k = \\\\", "DEV", {"host": HOST})
+@example("[DEV]\nk = a\\\\\\\n", "DEV", {"host": HOST})
 @example("[DEV]\nhost = a\\\n", "DEV", {"host": HOST})
 @example("[DEV]\r\ntoken = `a\r\nb`", "DEV", {"host": HOST})
 def test_only_the_section_changes_whatever_the_file_holds(text: str, name: str, values: dict[str, str]) -> None:
