@@ -48,7 +48,8 @@ WITH_A_SOURCE: dict[str, list[list[str]]] = {
         ["token", "--no-refresh"],
         ["token", "--min-ttl", "2h", "-o", "json"],
     ],
-    "auth": [["auth", "token"], ["auth", "describe"], ["auth", "env"]],
+    # `auth env` is for who wants the secrets themselves, as `databricks auth env` prints them.
+    "auth": [["auth", "token"], ["auth", "describe"]],
     "env": [["env"], ["env", "--shell", "powershell"], ["env", "--unset"]],
     "helper": [["helper", "headers"], ["helper", "keyring", "get", "https://adb-9.8.azuredatabricks.net", "token"]],
     "status": [["status"], ["status", "-o", "json"], ["status", "--offline"]],
@@ -87,6 +88,9 @@ BY_ITSELF: dict[str, list[list[str]]] = {
     "exec": [["exec", "--", "no-such-command-anywhere"]],
 }
 """What asks no source, or the same whatever is set."""
+
+GIVES = {"token", "env", "headers"}
+"""A word of each command that is to print a token."""
 
 NOBODY_SET = Setup(dict.fromkeys(("DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET")))
 LOGS_IN = ("--with-token", "m2m")
@@ -134,7 +138,7 @@ def sweep(
             spoil()
             typed = planted.typed["m2m" if "m2m" in argv else "pat"] if set(LOGS_IN) & set(argv) else ""
             result = planted.run([*louder, *argv], setup, typed)
-            gives = setup.gives if {"token", "env", "headers"} & set(argv) else ()
+            gives = setup.gives if GIVES & set(argv) else ()
             leaks += [(f"{name}: {' '.join([*louder, *argv])}", leak) for leak in planted.leaks(result, gives)]
     return leaks
 
@@ -231,7 +235,7 @@ def test_nothing_is_told_where_files_are_damaged(planted: Planted, damage: str) 
     for argv, setup in runs:
         planted.plant()
         result = planted.run(["-vv", *argv], setup, planted.typed["pat"])
-        gives = (*setup.gives, "a new access token") if "token" in argv else ()
+        gives = (*setup.gives, "a new access token") if GIVES & set(argv) else ()
         leaks += [(" ".join(argv), leak) for leak in planted.leaks(result, gives)]
     check(leaks)
 
@@ -359,7 +363,7 @@ def test_no_secret_is_an_argument_of_a_program(planted: Planted, probed: Path, m
     for setup, argv in runs:
         planted.plant()
         result = spawn(planted, argv, setup, planted.typed["pat"] if "login" in argv else "")
-        gives = setup.gives if "token" in argv else ()
+        gives = setup.gives if GIVES & set(argv) else ()
         leaks += [(" ".join(argv), leak) for leak in planted.leaks(result, gives)]
     called = probed.read_text()
     assert "dbx_auth" in called
