@@ -254,7 +254,7 @@ _load, _read = profile.load, store.JsonFile.read
 
 
 def _noted(world: World, flags: profile.Flags) -> profile.Profile:
-    world.note(str(world.env))
+    world.note(str(dict(world.env)))
     return _load(world, flags)
 
 
