@@ -37,7 +37,10 @@ test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
 	DBX_AUTH_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
 
 test-clients: $(VENV)/.dev clients $(NODE:%=%/node_modules/.package-lock.json)
-	$(BIN)/pytest -n 2 --dist worksteal tests/gateway tests/clients
+	$(BIN)/pytest -n 2 --dist worksteal tests/gateway || \
+	$(BIN)/pytest --last-failed --last-failed-no-failures none tests/gateway
+	$(BIN)/pytest -n 2 --dist worksteal tests/clients || \
+	$(BIN)/pytest --last-failed --last-failed-no-failures none tests/clients
 
 clients: $(CLIENTS)/litellm/.installed $(AGENTS:%=$(CLIENTS)/%/node_modules/.package-lock.json)
 
