@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -402,7 +403,12 @@ for line in sys.stdin:
         asked = {"model": f"{self.provider}/{model}", "messages": list(messages), **self._common, **more}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        said: Json = json.loads(self._process.stdout.readline())
+        impatient = threading.Timer(30, self._process.kill)  # it has been seen to wait for itself, for ever
+        impatient.start()
+        line = self._process.stdout.readline()
+        impatient.cancel()
+        assert line, "LiteLLM does not answer"
+        said: Json = json.loads(line)
         if "error" in said:
             raise Refused(said["error"])
         return said
