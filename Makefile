@@ -17,6 +17,8 @@ export DBX_AUTH_TEST_CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbx-auth-
 CLIENTS := $(DBX_AUTH_TEST_CLIENTS)
 AGENTS := claude codex opencode
 EXAMPLES ?= 2000
+# On a machine that is shared a test may fail beside others; what fails is tried once more, alone, and both are shown.
+ALONE := pytest --last-failed --last-failed-no-failures none
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-hard test-clients clients lint pictures tables catalogue completions bench clean
@@ -26,21 +28,18 @@ demo: $(VENV)/.demo
 
 test: lint $(NODE:%=%/node_modules/.package-lock.json)
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n 4 --dist worksteal
+	$(BIN)/coverage run -m pytest -n 4 --dist worksteal || $(BIN)/coverage run -m $(ALONE)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty --fail-under=95
 
 test-hard: $(VENV)/.dev $(NODE:%=%/node_modules/.package-lock.json)
-	@# On a machine that is shared a storm may fail beside another one; what fails is tried once more, alone.
 	$(BIN)/python tests/mutants || $(BIN)/python tests/mutants
-	$(BIN)/pytest -n 2 --dist loadfile tests/hard || $(BIN)/pytest --last-failed --last-failed-no-failures none tests/hard
+	$(BIN)/pytest -n 2 --dist loadfile tests/hard || $(BIN)/$(ALONE) tests/hard
 	DBX_AUTH_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --timeout 600 tests/unit/test_fixes_hold.py
 
 test-clients: $(VENV)/.dev clients $(NODE:%=%/node_modules/.package-lock.json)
-	$(BIN)/pytest -n 2 --dist worksteal tests/gateway || \
-	$(BIN)/pytest --last-failed --last-failed-no-failures none tests/gateway
-	$(BIN)/pytest -n 2 --dist worksteal tests/clients || \
-	$(BIN)/pytest --last-failed --last-failed-no-failures none tests/clients
+	$(BIN)/pytest -n 2 --dist worksteal tests/gateway || $(BIN)/$(ALONE) tests/gateway
+	$(BIN)/pytest -n 2 --dist worksteal tests/clients || $(BIN)/$(ALONE) tests/clients
 
 clients: $(CLIENTS)/litellm/.installed $(AGENTS:%=$(CLIENTS)/%/node_modules/.package-lock.json)
 

@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
+import tempfile
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -365,12 +365,13 @@ class LiteLLM:
     schema = Trip.model_json_schema()
 
     PROGRAM = """
-import json, sys, warnings
+import faulthandler, json, sys, warnings
 warnings.simplefilter("ignore")
 import litellm
 litellm.suppress_debug_info = True
 for line in sys.stdin:
     asked = json.loads(line)
+    faulthandler.dump_traceback_later(30, exit=True)
     try:
         told = litellm.completion(**asked)
         if asked.get("stream"):
@@ -382,6 +383,7 @@ for line in sys.stdin:
         said = {"pieces": pieces, "message": told.choices[0].message.model_dump(exclude_none=True)}
     except Exception as error:
         said = {"error": f"{type(error).__name__}: {error}"}
+    faulthandler.cancel_dump_traceback_later()
     print(json.dumps(said), flush=True)
 """
 
@@ -389,12 +391,13 @@ for line in sys.stdin:
         base = {"openai": place.openai, "anthropic": place.anthropic}[self.provider]
         self._common = {"api_base": base, "api_key": place.key, "num_retries": 0}
         env = {"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*"}
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed when it ends
         self._process = subprocess.Popen(
             [LITELLM, "-c", self.PROGRAM],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             text=True,
         )
 
@@ -403,11 +406,8 @@ for line in sys.stdin:
         asked = {"model": f"{self.provider}/{model}", "messages": list(messages), **self._common, **more}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        impatient = threading.Timer(30, self._process.kill)  # it has been seen to wait for itself, for ever
-        impatient.start()
         line = self._process.stdout.readline()
-        impatient.cancel()
-        assert line, "LiteLLM does not answer"
+        assert line, f"LiteLLM has ended: {self._complained()}"
         said: Json = json.loads(line)
         if "error" in said:
             raise Refused(said["error"])
@@ -443,11 +443,18 @@ for line in sys.stdin:
         wanted = {"type": "json_schema", "json_schema": {"name": "Trip", "schema": self.schema}}
         return Trip.model_validate_json(self._told(model, user(PLAN), response_format=wanted)["message"]["content"])
 
+    def _complained(self) -> str:
+        """Where it was, if it took too long."""
+        self._process.wait(30)
+        self._complaints.seek(0)
+        return self._complaints.read()
+
     def close(self) -> None:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
+        self._complaints.close()
 
 
 class LiteLLMsMessages(LiteLLM):
