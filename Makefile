@@ -7,7 +7,7 @@
 # make tables      the tables of docs/*.md, from the code
 # make catalogue   what a workspace serves (yours, or the sandbox) that dbx_auth/catalogue.toml does not know
 # make completions completions/, from the commands
-# make bench       what a cached token costs beside Python itself, a list of 5,000 models, and each fix of a large request
+# make bench       what a token costs beside Python itself, a list of 5,000 models, and each fix of a large request
 
 PYTHON ?= python3
 VENV := .venv
@@ -62,7 +62,7 @@ completions: $(VENV)/.dev
 	for shell in bash zsh fish; do $(BIN)/dbx-auth completion $$shell > completions/dbx-auth.$$shell; done
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/token.py
+	$(BIN)/python -P benchmarks/token.py
 	$(BIN)/python -P benchmarks/models.py
 	$(BIN)/python -P benchmarks/fixes.py
 
