@@ -1,28 +1,26 @@
+# Completion of dbx-auth for bash.
 _dbx_auth_completion() {
-    local IFS=$'\n'
-    local response
+    local line=${COMP_LINE:0:COMP_POINT} quote=%q before='' typed answer kind word
+    COMPREPLY=()
+    answer=$(COMP_WORDS=$line _DBX_AUTH_COMPLETE=bash_complete "$1" 2>/dev/null) || return 0
 
-    response=$(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _DBX_AUTH_COMPLETE=bash_complete $1)
-
-    for completion in $response; do
-        IFS=',' read type value <<< "$completion"
-
-        if [[ $type == 'dir' ]]; then
-            COMPREPLY=()
-            compopt -o dirnames
-        elif [[ $type == 'file' ]]; then
-            COMPREPLY=()
-            compopt -o default
-        elif [[ $type == 'plain' ]]; then
-            COMPREPLY+=($value)
+    typed=${line##*[[:space:]]}
+    if [[ ${COMP_WORDS[COMP_CWORD]} == [\"\']* ]]; then
+        quote=%s
+    elif [[ $COMP_WORDBREAKS == *:* && $typed == *:* ]]; then
+        # Bash replaces what is behind the last `:` or `=`, so what is before it must not come again.
+        [[ $typed == --*=* ]] && typed=${typed#*=}
+        before=${typed%"${typed##*[:=]}"}
+    fi
+    while IFS=, read -r kind word; do
+        if [[ $kind == plain ]]; then
+            printf -v word "$quote" "${word#"$before"}"
+            COMPREPLY+=("$word")
+        elif [[ $kind == file || $kind == dir ]]; then
+            compopt -o default 2>/dev/null
         fi
-    done
-
-    return 0
+    done <<<"$answer"
 }
 
-_dbx_auth_completion_setup() {
-    complete -o nosort -F _dbx_auth_completion dbx-auth
-}
-
-_dbx_auth_completion_setup;
+complete -o nosort -F _dbx_auth_completion dbx-auth 2>/dev/null || # before bash 4.4
+    complete -F _dbx_auth_completion dbx-auth

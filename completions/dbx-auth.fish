@@ -1,17 +1,16 @@
-function _dbx_auth_completion;
-    set -l response (env _DBX_AUTH_COMPLETE=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) dbx-auth);
+# Completion of dbx-auth for fish.
+function _dbx_auth_completion
+    set -l words (commandline --current-process --cut-at-cursor | string collect)
+    set -l before (string match --regex -- '^--[^=]+=' (commandline --current-token --cut-at-cursor))
+    COMP_WORDS=$words _DBX_AUTH_COMPLETE=fish_complete dbx-auth 2>/dev/null | while read --local line
+        set -l found (string split --max 1 , -- $line)
+        switch $found[1]
+            case plain
+                echo "$before$found[2]"
+            case file dir
+                __fish_complete_path (commandline --current-token)
+        end
+    end
+end
 
-    for completion in $response;
-        set -l metadata (string split "," $completion);
-
-        if test $metadata[1] = "dir";
-            __fish_complete_directories $metadata[2];
-        else if test $metadata[1] = "file";
-            __fish_complete_path $metadata[2];
-        else if test $metadata[1] = "plain";
-            echo $metadata[2];
-        end;
-    end;
-end;
-
-complete --no-files --command dbx-auth --arguments "(_dbx_auth_completion)";
+complete --command dbx-auth --no-files --keep-order --arguments '(_dbx_auth_completion)'

@@ -1,40 +1,22 @@
 #compdef dbx-auth
-
+# Completion of dbx-auth for zsh.
 _dbx_auth_completion() {
-    local -a completions
-    local -a completions_with_descriptions
-    local -a response
-    (( ! $+commands[dbx-auth] )) && return 1
-
-    response=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) _DBX_AUTH_COMPLETE=zsh_complete dbx-auth)}")
-
-    for type key descr in ${response}; do
-        if [[ "$type" == "plain" ]]; then
-            if [[ "$descr" == "_" ]]; then
-                completions+=("$key")
-            else
-                completions_with_descriptions+=("$key":"$descr")
-            fi
-        elif [[ "$type" == "dir" ]]; then
-            _path_files -/
-        elif [[ "$type" == "file" ]]; then
-            _path_files -f
-        fi
+    local line kind word
+    local -a found shown
+    line="${(j: :)words[1,CURRENT-1]} $compstate[quote]$PREFIX"
+    for line in "${(@f)$(COMP_WORDS=$line _DBX_AUTH_COMPLETE=zsh_complete dbx-auth 2>/dev/null)}"; do
+        kind=${line%%,*} word=${line#*,}
+        case $kind in
+            plain) found+=("${word%%$'\t'*}") shown+=("${word/$'\t'/  -- }") ;;
+            file | dir) _files ;;
+        esac
     done
-
-    if [ -n "$completions_with_descriptions" ]; then
-        _describe -V unsorted completions_with_descriptions -U
-    fi
-
-    if [ -n "$completions" ]; then
-        compadd -U -V unsorted -a completions
-    fi
+    [[ $PREFIX == --*=* ]] && compset -P 1 '*='
+    (( $#found )) && compadd -V dbx-auth -l -d shown -a found
 }
 
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-    # autoload from fpath, call function directly
+if [[ $funcstack[1] == _dbx-auth ]]; then # called by its name in fpath
     _dbx_auth_completion "$@"
 else
-    # eval/source/. command, register function for later
     compdef _dbx_auth_completion dbx-auth
 fi

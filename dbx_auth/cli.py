@@ -11,14 +11,18 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from . import __version__, output
+from . import __version__, offers, output
+from .commands import TOKEN, Group, offered
 from .errors import AuthError, Refused, UsageError, mistake
 from .profile import Flags
 from .world import Ended, World, asked_to_end, end_in_order, tell
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS = {
     "login": "Log in, and keep the credential.",
@@ -39,20 +43,11 @@ VERBS = {
     "sandbox": "Serve an emulated workspace on loopback.",
 }
 
-EPILOG = """\b
-Exit codes:
-  0  ok                            4  a person must log in
-  1  refused or failed             5  a file or setting is unusable
-  2  wrong usage                   6  temporary: trying again may help
-  129, 130, 143  interrupted
-\b
-Start with:
-  dbx-auth login https://<your workspace>
-  dbx-auth status
-"""
+COMPLETE = "_DBX_AUTH_COMPLETE"
+"""The variable in which a completion script says for which shell it asks."""
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """Each verb is the function of that name in the module of that name; it is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,10 +63,30 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """The options, and the verbs without importing any."""
+        from click.shell_completion import CompletionItem
 
-@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.")
-@click.option("--host", metavar="URL", help="Workspace, such as https://adb-1.2.azuredatabricks.net.")
+        found = [CompletionItem(verb, help=does) for verb, does in VERBS.items() if verb.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+@click.group(
+    cls=Verbs,
+    examples=("dbx-auth login https://adb-1.2.azuredatabricks.net", "dbx-auth status"),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.", shell_complete=offered(offers.profiles)
+)
+@click.option(
+    "--host",
+    metavar="URL",
+    help="Workspace, such as https://adb-1.2.azuredatabricks.net.",
+    shell_complete=offered(offers.hosts),
+)
 @click.option("--account-id", metavar="ID", help="Databricks account.")
 @click.option("-v", "--verbose", count=True, help="Tell on stderr what is tried, and why; -vv each request and file.")
 @click.version_option(__version__, message="dbx-auth %(version)s")
@@ -132,7 +147,8 @@ def _tell(error: AuthError, argv: Sequence[str]) -> int:
 
 def _wants_json(argv: Sequence[str]) -> bool:
     """Whether the caller reads JSON. Asked of argv itself, because what went wrong may be the parsing of it."""
-    ours = argv[: argv.index("--")] if "--" in argv else argv  # what is behind it is another program's
+    end = next((number for number, word in enumerate(argv) if word in ("--", "exec")), len(argv))
+    ours = argv[:end]  # what is behind it is another program's
     words = " ".join(ours).replace("=", " ").split()
     return any(pair in (("-o", "json"), ("--output", "json")) for pair in zip(words, words[1:], strict=False)) or (
         "-ojson" in words
@@ -143,9 +159,15 @@ def main() -> NoReturn:
     if sys.stdout is None:  # started with >&-
         sys.stdout = open(os.devnull, encoding="utf-8")  # to read from, so that writing a token to it is an error
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot spell is no reason to fail
+        # A name that the locale cannot spell is no reason to fail; and to a shell of Windows, \r is part of a token.
+        sys.stdout.reconfigure(errors="backslashreplace", newline="\n")
     end_in_order()
-    code = run(sys.argv[1:])
+    if asked := World.terminal().env.get(COMPLETE):
+        from .commands.completion import answer
+
+        code = answer(asked, World.terminal())
+    else:
+        code = run(sys.argv[1:])
     with contextlib.suppress(OSError, AttributeError):
         sys.stdout.flush()
     # Taking the interpreter down costs 7 of the 45 ms that a cached token takes, and nothing of ours waits for it.

@@ -83,8 +83,8 @@ class Draft:
             _write(self._handle, bytes(size))
             os.fsync(self._handle)
 
-    def commit(self, data: bytes) -> None:
-        """Write `data`, and put this file in the place of the other.
+    def commit(self, data: bytes, *, mode: int = 0) -> None:
+        """Write `data`, and put this file in the place of the other; `mode` is for one that others may read or run.
 
         Where the system cannot promise that the rename outlives a power cut, the old content is put back.
         """
@@ -92,6 +92,8 @@ class Draft:
             os.lseek(self._handle, 0, os.SEEK_SET)
             _write(self._handle, data)
             os.ftruncate(self._handle, len(data))
+            if mode:
+                os.chmod(self._temporary, mode)
             os.fsync(self._handle)
             self.close()
             before = _content(self._path)

@@ -82,11 +82,15 @@ class Loopback:
             thread.join()
 
     def serve_forever(
-        self, goes_on: Callable[[], bool] = lambda: True, ready: Callable[[], object] = lambda: None
+        self,
+        goes_on: Callable[[], bool] = lambda: True,
+        ready: Callable[[], object] = lambda: None,
+        stop: Callable[[], object] | None = None,
     ) -> None:
         """Serve in the foreground until SIGINT, SIGTERM, a `stop()` from elsewhere, or the end of `goes_on`.
 
-        `ready` is called when connections are accepted and the signals are waited for.
+        `ready` is called when connections are accepted and the signals are waited for, `stop` in place of our own at
+        the end, while another signal changes nothing.
         """
         import signal
 
@@ -100,7 +104,7 @@ class Loopback:
             while not asked_to_stop and thread.is_alive() and goes_on():
                 thread.join(0.2)
         finally:
-            self.stop()
+            (stop or self.stop)()
             for number, handler in before.items():
                 signal.signal(number, handler)
 

@@ -111,14 +111,25 @@ def listing(host: str, identity: str, headers: Mapping[str, str], world: World, 
     the workspace is asked whatever is cached.
     """
     path = _cache(host, identity, world)
-    found = None if refresh else _recall(path, host, world.now())
-    if found is None:
+    found = None if refresh else _recall(path, host)
+    if found is None or not 0 <= world.now() - (found.fetched_at or 0.0) < KEPT:
         from . import endpoints
 
         models = tuple(map(described, endpoints.fetch(host, headers, world)))
         found = Listing(host, "workspace", world.now(), models)
         _remember(path, found, world)
     return found._replace(models=_with_settings(found.models, world))
+
+
+def last_seen(host: str, world: World) -> tuple[Model, ...]:
+    """What the workspace served when it was last listed here, for whomever; empty where it never was.
+
+    These are names to choose from, without asking anybody: some may be gone, and some are not for everybody.
+    """
+    folder = os.path.join(world.cache_dir, "models")
+    paths = [os.path.join(folder, name) for name in os.listdir(folder)] if host and os.path.isdir(folder) else []
+    found = {model.id: model for path in paths if (kept := _recall(path, host)) for model in kept.models}
+    return _with_settings(tuple(found.values()), world, only=True)
 
 
 def identity(token: Token) -> str:
@@ -323,8 +334,8 @@ def _cache(host: str, identity: str, world: World) -> str:
     return os.path.join(world.cache_dir, "models", f"{digest}.json")
 
 
-def _recall(path: str, host: str, now: float) -> Listing | None:
-    """The list kept at `path`, while it is fresh; whatever else is there, or nothing, is a miss.
+def _recall(path: str, host: str) -> Listing | None:
+    """The list kept at `path`, if it is of this host; whatever else is there, or nothing, is a miss.
 
     It holds finished models, because reading the catalogue takes as long as starting Python; another edition of the
     catalogue is a miss.
@@ -332,9 +343,8 @@ def _recall(path: str, host: str, now: float) -> Listing | None:
     try:
         with open(path, "rb") as file:
             kept = json.loads(file.read())
-        fetched_at = float(kept["fetched_at"])
-        if kept["host"] == host and kept["catalogue"] == catalogue.stamp() and 0 <= now - fetched_at < KEPT:
-            return Listing(host, "cache", fetched_at, tuple(map(_restored, kept["models"])))
+        if kept["host"] == host and kept["catalogue"] == catalogue.stamp():
+            return Listing(host, "cache", float(kept["fetched_at"]), tuple(map(_restored, kept["models"])))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
         pass
     return None

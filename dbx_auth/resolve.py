@@ -92,7 +92,7 @@ def _ask(auth_type: str, source: sources.Source, profile: Profile, world: World,
     if demand.min_ttl is not None and life < demand.min_ttl:
         raise Refused(
             f"a fresh token of {found.origin} lives {life:.0f} s, and {demand.min_ttl:g} s were asked for",
-            hint="ask for less with --min-ttl",
+            hint="ask for less: --min-ttl, or dbx-auth config set min_ttl 5m",
         )
     return found
 

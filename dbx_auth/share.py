@@ -148,6 +148,22 @@ def unshare(name: str, host: str, account_id: str, world: World) -> list[str]:
     return places
 
 
+def set_default(name: str, world: World) -> None:
+    """Make the profile `name` the one that the CLI takes where nobody names one.
+
+    Raises ConfigError where there is no such profile, or its name or the file cannot be used, Temporary when another
+    process holds its lock.
+    """
+    with _locked(world):
+        old = _read(world)
+        if name == SETTINGS or not profiles.read(world).get(name):
+            raise ConfigError(f'profile "{name}" not found', hint="dbx-auth profiles")
+        _check_name(name)
+        new = ini.edited(old, SETTINGS, {"default_profile": name})
+        if new != old:
+            write_private(world.config_file, new.encode())
+
+
 def default_name(host: str, account_id: str, sections: Mapping[str, Mapping[str, str]]) -> str:
     """What to call the profile of this host when nobody said: the profile that is there, else the CLI's own choice.
 

@@ -62,6 +62,20 @@ if hasattr(os, "register_at_fork"):
 FIXES = "dbx_auth.fixes"
 """The extension of a response that has the names of the fixes that were applied; to a stream, so far."""
 
+EVENTS = "dbx_auth.events"
+"""The extension of a response that has its events, in place of its body: a function that gives an iterator."""
+
+
+class Event(NamedTuple):
+    """An event of a stream: all its bytes, and the JSON in it.
+
+    `body` is None where it has no data or nobody has read it, and empty where its data is no JSON object.
+    """
+
+    raw: bytes
+    body: dict[str, Any] | None = None
+    is_done: bool = False
+
 
 class Known(NamedTuple):
     """What is known of the model that is called, through which API, and the fixes that its request needed."""
@@ -113,7 +127,7 @@ def read(
 ) -> Asked:
     """What a request asks for; `path` is that of its `url`."""
     found = call(path) if method == "POST" else None
-    body = sse.loaded(content) if found else {}
+    body = sse.loaded(content) if found and content else {}
     name = found.model or body.get("model") if found and body else ""
     model = name if isinstance(name, str) else ""
     return Asked(method, url, headers, content, len(content), extensions, found, body, model)
@@ -308,15 +322,15 @@ def _incoming(answer: httpx.Response, known: Known | None, content: bytes | None
         content = content if fixed is body else sse.dumped(fixed)
         extensions = {**answer.extensions, FIXES: {*known.fixes, *names}}
         return make(answer.status_code, headers=headers, content=content, extensions=extensions)
-    extensions, events = answer.extensions, None
+    extensions, reader = answer.extensions, None
     if known and answer.headers.get("content-type", "").startswith("text/event-stream"):
-        events = fixes.Stream(known.facts, known.api)
-        events.names.update(known.fixes)
-        extensions = {**extensions, FIXES: events.names}
+        reader = fixes.Stream(known.facts, known.api)
+        reader.names.update(known.fixes)
+        extensions = {**extensions, FIXES: reader.names}
     elif "content-encoding" in answer.headers:
         headers.append(("content-encoding", answer.headers["content-encoding"]))
-    stream: Any = _body_of(_library(request))(answer, events, request)
-    return make(answer.status_code, headers=headers, stream=stream, extensions=extensions)
+    stream: Any = _body_of(_library(request))(answer, reader, request)
+    return make(answer.status_code, headers=headers, stream=stream, extensions={**extensions, EVENTS: stream.events})
 
 
 def _library(request: object) -> Any:
@@ -344,33 +358,42 @@ def _body_of(library: Any) -> type[_Body]:
 
 
 class _Body:
-    """The body of an answer as it comes; of a stream each event as soon as it is whole."""
+    """The body of an answer as it comes; of a stream that `reader` mends each event as soon as it is whole."""
 
-    def __init__(self, answer: httpx.Response, stream: fixes.Stream | None, request: object) -> None:
+    def __init__(self, answer: httpx.Response, reader: fixes.Stream | None, request: object) -> None:
         self._answer = answer
-        self._stream = stream
+        self._reader = reader
         self._request = request
         self._events = sse.Events()
 
     def __iter__(self) -> Iterator[bytes]:
         with _errors_of(self._request):
-            if self._stream is None:
+            if self._reader is None:
                 yield from self._answer.iter_raw()
                 return
             for piece in self._answer.iter_bytes():
-                yield from map(self._fixed, self._events.feed(piece))
-            yield self._events.rest()
+                for event in self._events.feed(piece):
+                    yield from (each.raw for each in self._read(event))
+            yield from (each.raw for each in self._last())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._reader:
+            async for event in self.events():
+                yield event.raw
+            return
         with _errors_of(self._request):
-            if self._stream is None:
-                async for piece in self._answer.aiter_raw():
-                    yield piece
-                return
+            async for piece in self._answer.aiter_raw():
+                yield piece
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The events as they come, for who would have to cut the stream and read them once more."""
+        with _errors_of(self._request):
             async for piece in self._answer.aiter_bytes():
                 for event in self._events.feed(piece):
-                    yield self._fixed(event)
-            yield self._events.rest()
+                    for each in self._read(event):
+                        yield each
+            for each in self._last():
+                yield each
 
     def close(self) -> None:
         self._answer.close()
@@ -378,12 +401,23 @@ class _Body:
     async def aclose(self) -> None:
         await self._answer.aclose()
 
-    def _fixed(self, event: bytes) -> bytes:
-        data = sse.data_of(event)
-        if data is None or self._stream is None:
-            return event
-        if data == sse.DONE:
-            return b"".join(sse.with_data(b"", more) for more in self._stream.end()) + event
-        body = sse.loaded(data)
-        fixed = self._stream.event(body) if body else body
-        return event if fixed is body else sse.with_data(event, fixed)
+    def _read(self, event: bytes) -> Iterator[Event]:
+        """An event as it is to be handed on, and what is missing before the last one."""
+        data = sse.data_of(event) if self._reader else None
+        if data is None or self._reader is None:
+            yield Event(event)
+        elif data == sse.DONE:
+            for more in self._reader.end():
+                yield Event(sse.with_data(b"", more), more)
+            yield Event(event, is_done=True)
+        else:
+            body = sse.loaded(data)
+            fixed = self._reader.event(body) if body else body
+            yield Event(event if fixed is body else sse.with_data(event, fixed), fixed)
+
+    def _last(self) -> Iterator[Event]:
+        """The last event, which may lack its empty line; what was cut off in its middle stays so."""
+        left = self._events.rest()
+        for event in self._read(left) if left else ():
+            is_whole = self._reader and (event.is_done or event.body != {})
+            yield event._replace(raw=event.raw.rstrip(b"\r\n") + b"\n\n") if is_whole else event

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from . import __version__
@@ -248,11 +249,26 @@ def _tls(env: Mapping[str, str], plain: bool) -> ssl.SSLContext:
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := env.get(name):
             try:
-                return ssl.create_default_context(cafile=path)
+                return _trusting(path)
             except OSError as error:
                 raise ConfigError(
                     f"the CA file of {name} cannot be used: {path}: {error}", hint=f"correct or unset {name}"
                 ) from error
+    return _trusting("")
+
+
+@cache
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """One context for every connection, because reading certificates takes 20 ms; the machine's without a file."""
+    import ssl
+
+    if ca_file:
+        return ssl.create_default_context(cafile=ca_file)
+    paths = ssl.get_default_verify_paths()
+    if sys.platform == "linux" and (paths.cafile or paths.capath):  # truststore would read them for each connection
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_default_certs()
+        return context
     import truststore
 
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -47,6 +47,10 @@ KEPT_MS = 240_000
 """Milliseconds that a client may use a token again: `dbx-auth token` hands it out with five minutes left."""
 
 
+NEW_MODELS = "the models are those that dbx-auth models listed last: run both again when there are others"
+"""For who is set up with a list of them."""
+
+
 class Setup(NamedTuple):
     """For whom a client is set up: how dbx-auth is started, whose token it is to give, and for which host.
 
@@ -81,16 +85,22 @@ class Setup(NamedTuple):
         return os.path.join(self.world.config_dir, "gateway.key")
 
     @property
+    def key_in_shell(self) -> str:
+        """What a POSIX shell replaces by the key of the gateway."""
+        return f"$(cat {quoted([self.key_file], self.world.platform)})"
+
+    @property
     def serve(self) -> str:
         """What starts the gateway that clients are pointed at."""
         return self.shell("serve", "--port", str(PORT), "--key-file", self.key_file)
 
     @property
     def models(self) -> list[Model]:
-        """What a chat client can rely on, of what the catalogue and config.toml know."""
+        """What a chat client can rely on, of what the workspace was seen to serve, or else of what is known."""
         from dbx_auth import models
 
-        return models.select(models.offline(self.host, self.world).models)
+        seen = models.last_seen(self.host, self.world)
+        return models.select(seen or models.offline(self.host, self.world).models)
 
 
 class File(NamedTuple):

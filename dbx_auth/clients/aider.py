@@ -22,6 +22,6 @@ CLIENT = Client(
     needs_gateway=True,
     by_hand=lambda setup: [
         "put this into ~/.aider.conf.yml",
-        f'start it: OPENAI_API_KEY="$(cat {setup.key_file})" aider',
+        f'start it: OPENAI_API_KEY="{setup.key_in_shell}" aider',
     ],
 )

@@ -22,7 +22,7 @@ def path(world: World) -> str:
 def base_url(setup: Setup) -> str:
     """What the workspace has for Codex: elsewhere it gives out ids that Codex sends back and it does not take again.
 
-    `base_url` of config.toml goes before it.
+    https://github.com/databricks/unity-gateway has Codex call it, too. `base_url` of config.toml goes before it.
     """
     return settings.base_url(setup.world, setup.host) or f"{setup.host}{GATEWAYS}/codex/v1"
 

@@ -29,6 +29,6 @@ CLIENT = Client(
     needs_gateway=True,
     by_hand=lambda setup: [
         "put this into ~/.continue/config.yaml",
-        f'and the key: echo "DBX_AUTH_GATEWAY_KEY=$(cat {setup.key_file})" >> ~/.continue/.env',
+        f'and the key: (umask 077; echo "DBX_AUTH_GATEWAY_KEY={setup.key_in_shell}" >> ~/.continue/.env)',
     ],
 )

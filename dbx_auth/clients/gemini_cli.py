@@ -29,7 +29,17 @@ CLIENT = Client(
     title="Gemini CLI",
     what=File(path, "dotenv", wanted, sign=("GEMINI_API_KEY",)),
     programs=("gemini",),
-    shadows=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL", "GOOGLE_GENAI_USE_VERTEXAI"),
+    shadows=(
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+        "GOOGLE_GEMINI_BASE_URL",
+        "GEMINI_MODEL",
+        "GOOGLE_GENAI_USE_VERTEXAI",
+        "GOOGLE_GENAI_USE_GCA",
+    ),
     needs_gateway=True,
-    by_hand=lambda setup: ["choose `Use Gemini API Key` in gemini: /auth; signed in with Google, it goes there"],
+    by_hand=lambda setup: [
+        "choose `Use Gemini API Key` in gemini: /auth; signed in with Google, it goes there",
+        "trust the folder when gemini asks; elsewhere it reads no .env",
+    ],
 )

@@ -26,6 +26,8 @@ CLIENT = Client(
     needs_gateway=True,
     by_hand=lambda setup: [
         "put this into the config.yaml of the proxy",
-        f'start it: DBX_AUTH_GATEWAY_KEY="$(cat {setup.key_file})" litellm --config config.yaml',
+        f'start it: DBX_AUTH_GATEWAY_KEY="{setup.key_in_shell}" LITELLM_MASTER_KEY="sk-{setup.key_in_shell}" '
+        "litellm --host 127.0.0.1 --config config.yaml",
+        "its own clients send the second key; without one it does not start, and without --host others reach it",
     ],
 )

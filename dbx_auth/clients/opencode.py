@@ -11,7 +11,7 @@ from typing import Any
 from dbx_auth.models import Model
 from dbx_auth.world import World
 
-from . import GATEWAY, Client, File, Setup, folder
+from . import GATEWAY, NEW_MODELS, Client, File, Setup, folder
 
 
 def path(world: World) -> str:
@@ -51,5 +51,5 @@ CLIENT = Client(
     programs=("opencode",),
     shadows=("OPENCODE_CONFIG_CONTENT",),
     needs_gateway=True,
-    by_hand=lambda setup: ["choose a model of Databricks in opencode: /models"],
+    by_hand=lambda setup: ["choose a model of Databricks in opencode: /models", NEW_MODELS],
 )

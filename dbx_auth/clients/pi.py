@@ -1,6 +1,6 @@
-"""Pi: a value that begins with `!` is a command that it runs.
+"""Pi: a value that begins with `!` is a command that it runs before each request.
 
-https://github.com/badlogic/pi-mono/blob/main/packages/coding-agent/docs/models.md
+https://github.com/earendil-works/pi-mono/blob/main/packages/coding-agent/docs/models.md
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from dbx_auth.models import Model
 from dbx_auth.world import World
 
-from . import Client, File, Setup, folder
+from . import NEW_MODELS, Client, File, Setup, folder
 
 APIS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "messages": (
@@ -60,5 +60,5 @@ CLIENT = Client(
     title="Pi",
     what=File(path, "json", wanted, sign=("providers",)),
     programs=("pi",),
-    by_hand=lambda setup: ["choose a model of Databricks in Pi: /model"],
+    by_hand=lambda setup: ["choose a model of Databricks in Pi: /model", NEW_MODELS],
 )

@@ -70,15 +70,20 @@ def planned(path: str, format: str, wanted: Mapping[str, Any], world: World) -> 
     return Change(path, format, before, after.encode() if after or before is not None else None)
 
 
-def write(client: str, path: str, format: str, wanted: Mapping[str, Any], world: World) -> Change:
-    """Make that change, with what undo needs on the disk before it. Raises ConfigError, or Temporary for the lock."""
+def write(
+    client: str, path: str, format: str, wanted: Mapping[str, Any], world: World, *, private: bool = False
+) -> Change:
+    """Make that change, with what undo needs on the disk before it. Raises ConfigError, or Temporary for the lock.
+
+    What is `private` nobody else may read from now on; any other file keeps its mode.
+    """
     record = _Record(world)
     with record.locked(), world.uninterrupted():
         change = planned(path, format, wanted, world)
         if not change.is_there:
             return change
         files = record.files()
-        entry = files.get(path)
+        entry, mode = files.get(path), _mode(path)
         if entry is None or change.before is None or _digest(change.before) == entry["before"]:
             files[path] = {
                 "client": client,
@@ -87,6 +92,7 @@ def write(client: str, path: str, format: str, wanted: Mapping[str, Any], world:
                 "before": _digest(change.before),
                 "after": _digest(change.after),
                 "folders": _missing(path),
+                "mode": mode,
                 "wrote": dict(wanted),
             }
         else:  # written to before: the way back still leads to what was there then
@@ -94,7 +100,7 @@ def write(client: str, path: str, format: str, wanted: Mapping[str, Any], world:
             after = _digest(change.after) if is_ours else CHANGED
             files[path] = {**entry, "after": after, "wrote": _merged(entry["wrote"], wanted)}
         record.write({"version": 1, "files": files})
-        _put(path, change.after or b"")
+        _put(path, change.after or b"", mode & 0o700 if private and mode is not None else mode)
     return change
 
 
@@ -130,7 +136,8 @@ def difference(change: Change, world: World) -> str:
     """The change as a unified diff without secrets; empty where there is none."""
     name = world.shorten(change.path)
     old, new = ((data or b"").decode().splitlines() for data in (change.before, change.after))
-    lines = difflib.unified_diff(old, new, name if change.before is not None else os.devnull, name, lineterm="")
+    was = name if change.before is not None else os.devnull
+    lines = difflib.unified_diff(old, new, was, name, lineterm="", n=0)  # what is around it may be anybody's secret
     return "\n".join(map(hidden, lines))
 
 
@@ -177,7 +184,7 @@ def _undone(path: str, entry: Mapping[str, Any], world: World) -> Undone:
     if after is None:
         _remove(path, entry["folders"])
     elif after != now:
-        _put(path, after)
+        _put(path, after, entry.get("mode"))
     if _digest(after) != entry["before"]:
         return Undone(path, after != now, entry["backup"] if backup is not None else "")
     if is_known and backup is not None:
@@ -208,15 +215,19 @@ def _backed_up(path: str, data: bytes, world: World) -> str:
     return backup
 
 
-def _put(path: str, data: bytes) -> None:
-    """Replace a file at once, and let it keep its mode; a new one is private."""
-    mode = None
-    with suppress(FileNotFoundError):
-        mode = os.stat(path).st_mode & 0o777
+def _put(path: str, data: bytes, mode: int | None) -> None:
+    """Replace a file at once, with this mode; for this user alone without one."""
     write_private(path, data)
     if mode is not None:
         with suppress(OSError):
             os.chmod(path, mode)
+
+
+def _mode(path: str) -> int | None:
+    """Who may do what with a file, None where there is none."""
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_mode & 0o777
+    return None
 
 
 def _remove(path: str, folders: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Zed: it takes a key from the keyring or the environment, and runs no helper, so it is pointed at the gateway.
 
-https://zed.dev/docs/ai/llm-providers
+https://zed.dev/docs/ai/use-api-access
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from dbx_auth.models import Model
 from dbx_auth.world import World
 
-from . import GATEWAY, Client, File, Setup, folder
+from . import GATEWAY, NEW_MODELS, Client, File, Setup, folder
 
 
 def path(world: World) -> str:
@@ -50,6 +50,7 @@ CLIENT = Client(
     shadows=("DATABRICKS_API_KEY",),
     needs_gateway=True,
     by_hand=lambda setup: [
-        f"enter the key of the gateway in Zed: agent: open settings, Databricks; it is in {setup.key_file}"
+        f"enter the key of the gateway in Zed: agent: open settings, Databricks; it is in {setup.key_file}",
+        NEW_MODELS,
     ],
 )

@@ -4,38 +4,127 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dbx_auth.errors import UsageError
+from dbx_auth import offers
+from dbx_auth.errors import AuthError, UsageError
 from dbx_auth.profile import Flags, read as read_profiles
-from dbx_auth.world import World
+from dbx_auth.world import World, flat
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
     from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+WHO = ("profile", "workspace", "login", "files")
+"""The rows of `manual.VARIABLES` that say for whom a token is, and what gets it."""
+
+TOKEN = (*WHO, "network")
+"""The rows that whoever gets a token heeds."""
+
+
+# ---- help ------------------------------------------------------------------------------------------------------------
+
+
+class Verb(click.Command):
+    """A command whose help has examples, the variables it heeds, and its exit codes.
+
+    `reads` are rows of `manual.VARIABLES`, `exits` codes of `manual.EXITS` that not every verb has, and `own_exits`
+    those that mean something special here.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        reads: Sequence[str] = (),
+        exits: Sequence[int] = (),
+        own_exits: Mapping[int, str] | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(*args, **rest)
+        self.examples = examples
+        self.reads = reads
+        self.exits = exits
+        self.own_exits = own_exits or {}
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        with formatter.section("Examples"):
+            _write(formatter, self.examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from dbx_auth import manual
+
+        rows = [(name, manual.shortened(manual.VARIABLES[name])) for name in self.reads]
+        is_short = any(text.endswith(" more") for _, text in rows)
+        page = f" (all of it: man {ctx.command_path.replace(' ', '-')})" if is_short else ""
+        with formatter.section(f"Environment{page}"):
+            formatter.write_dl(rows or [("none", "")])
+        with formatter.section("Exit codes"):
+            _write(formatter, manual.in_columns(manual.exits(self.exits, self.own_exits)))
+
+
+class Group(Verb, click.Group):
+    """A verb with words of its own."""
+
+    command_class = Verb
+
+
+def _write(formatter: click.HelpFormatter, lines: Iterable[str]) -> None:
+    """Lines as they are, because who pastes a command wants it whole."""
+    for line in lines:
+        formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+# ---- what several verbs take -----------------------------------------------------------------------------------------
+
+
+Offer = Callable[[World, Mapping[str, Any]], Mapping[str, str]]
+"""Words that a shell may offer, and what there is to say of each; a function of `offers`."""
+
+
+def offered(*offers: Offer) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
+    """What completes a parameter: words that are on this machine; none, and no error, where they cannot be read."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        said = {**ctx.find_root().params, **{name: value for name, value in ctx.params.items() if value}}
+        found: dict[str, str] = dict.fromkeys(getattr(ctx.command, "words", ()), "")
+        for offer in offers:
+            with suppress(AuthError, OSError):
+                found |= offer(ctx.obj, said)
+        return [
+            CompletionItem(word, help=flat(text) or None)
+            for word, text in found.items()
+            if word.startswith(incomplete) and word.isprintable()
+        ]
+
+    return complete
+
+
 def identity(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb `world` and `flags`: the three identity options, before or after the verb, and the positional."""
-    place = click.argument("profile_or_host", required=False, metavar="[PROFILE|HOST]", shell_complete=_words)
+    who = offered(offers.profiles, offers.hosts)
+    place = click.argument("profile_or_host", required=False, metavar="[PROFILE|HOST]", shell_complete=who)
     return place(identity_options(function))
-
-
-def _words(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """What may stand there instead of a profile or host: the words of a verb that has some."""
-    return [word for word in getattr(ctx.command, "words", ()) if word.startswith(incomplete)]
 
 
 def identity_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same without the positional, for a verb that has others."""
 
-    @click.option("-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.")
-    @click.option("--host", metavar="URL", help="Workspace.")
+    @click.option(
+        "-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.", shell_complete=offered(offers.profiles)
+    )
+    @click.option("--host", metavar="URL", help="Workspace.", shell_complete=offered(offers.hosts))
     @click.option("--account-id", metavar="ID", help="Databricks account.")
     @wraps(function)
     def command(
@@ -86,6 +175,15 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # it takes an argume
 def has_settings(world: World) -> bool:
     """Whether there is a `config.toml`; where there is none, nothing is imported to read it."""
     return os.path.exists(os.path.join(world.config_dir, "config.toml"))
+
+
+def wanted_life(world: World) -> float | None:
+    """Seconds of life that a token has to have left, as `min_ttl` of config.toml says."""
+    if not has_settings(world):
+        return None
+    from dbx_auth import settings
+
+    return settings.min_ttl(world)
 
 
 def output_option(*forms: str, settable: bool = True) -> Callable[[F], F]:

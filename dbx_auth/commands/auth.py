@@ -1,27 +1,27 @@
 """dbx-auth auth: the `auth` commands of the Databricks CLI, in its words, for fingers and scripts that know them.
 
-Each is one of our verbs under another name, or shows in the CLI's shape what a verb of ours has found.
+Each is one of our verbs under another name, or shows in the CLI's shape what a verb of ours has found. What a token
+does not need, as all that `login` brings, is imported by who needs it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from dbx_auth import files, hosts, ini, profile as profiles, resolve, share as sharing, shim, whoami
-from dbx_auth.errors import AuthError, ConfigError, UsageError
+from dbx_auth import hosts, profile as profiles, resolve, whoami
+from dbx_auth.errors import AuthError, UsageError
 from dbx_auth.profile import FIELDS, STORED, Flags, Profile, Setting
-from dbx_auth.store import JsonFile
-from dbx_auth.tokens import Demand
+from dbx_auth.shim.answers import document
+from dbx_auth.shim.deadline import within
+from dbx_auth.shim.pflag import IGNORED
+from dbx_auth.tokens import Demand, Token
 from dbx_auth.world import World, flat, tell
 
-from . import Duration, identity, identity_options
-from .login import login as login_verb
-from .logout import logout as logout_verb
+from . import TOKEN, WHO, Duration, Group, identity, identity_options
 from .profiles import listing
 from .status import CHECK_BUDGET, report
 
@@ -29,18 +29,28 @@ AT_ONCE = 16
 """How many profiles are tried at the same time."""
 
 
-@click.group()
+def _log_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take what the CLI is told everywhere about its logs, of which there are none here."""
+    for name in sorted(IGNORED):
+        function = click.option(f"--{name}", expose_value=False, hidden=True)(function)
+    return click.option("--debug", is_flag=True, expose_value=False, hidden=True)(function)
+
+
+@click.group(
+    cls=Group,
+    examples=(
+        "dbx-auth auth token --host https://adb-1.2.azuredatabricks.net",
+        "dbx-auth auth profiles --skip-validate -o json",
+        "dbx-auth auth describe --profile DEV",
+        "dbx-auth auth switch --profile DEV",
+    ),
+    reads=(*TOKEN, "output"),
+    exits=(4, 5, 6),
+)
+@_log_options
 @identity_options
 def auth(world: World, flags: Flags) -> None:
-    """Do as `databricks auth` does.
-
-    \b
-    Examples:
-      dbx-auth auth token --host https://<workspace>
-      dbx-auth auth profiles --skip-validate -o json
-      dbx-auth auth describe --profile DEV
-      dbx-auth auth switch --profile DEV
-    """
+    """Do as `databricks auth` does."""
     click.get_current_context().meta["flags"] = flags
 
 
@@ -55,20 +65,37 @@ _output = click.option(
 )
 
 
-@auth.command("token")
+@auth.command(
+    "token",
+    examples=("dbx-auth auth token --profile DEV", "dbx-auth auth token DEV --force-refresh -o text"),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+)
+@_log_options
 @identity
 @click.option("--force-refresh", is_flag=True, help="Renew the token even if it is fresh.")
+@click.option("--timeout", type=Duration(), metavar="TIME", help="Give up after a while, such as 30s.")
 @click.option("-o", "--output", "form", type=_formats, default="json", show_default=True, help="Format.")
-def _token(world: World, flags: Flags, force_refresh: bool, form: str) -> None:
+def _token(world: World, flags: Flags, force_refresh: bool, timeout: float | None, form: str) -> None:
     """Print a token and when it ends."""
-    found = resolve.token(profiles.load(world, flags), world, Demand(force=force_refresh))
-    click.echo(found.value if form == "text" else shim.document(found))
+
+    def ask(world: World) -> Token:
+        return resolve.token(profiles.load(world, flags), world, Demand(force=force_refresh))
+
+    found = within(timeout, ask, world) if timeout else ask(world)
+    click.echo(found.value if form == "text" else document(found))
 
 
 # ---- profiles --------------------------------------------------------------------------------------------------------
 
 
-@auth.command("profiles")
+@auth.command(
+    "profiles",
+    examples=("dbx-auth auth profiles", "dbx-auth auth profiles --skip-validate -o json"),
+    reads=(*TOKEN, "output"),
+    exits=(5,),
+)
+@_log_options
 @click.option("--skip-validate", is_flag=True, help="Do not try whether they log in.")
 @_output
 @click.pass_obj
@@ -118,7 +145,7 @@ def _logs_in(name: str, world: World) -> bool:
         return whoami.user(resolve.token(profile, world), world, account_id=profile.value("account_id"))
 
     try:
-        shim.within(CHECK_BUDGET, ask, world._replace(warn=world.note))
+        within(CHECK_BUDGET, ask, world._replace(warn=world.note))
     except AuthError as error:
         world.note(f"{name}: {error}")
         return False
@@ -128,7 +155,13 @@ def _logs_in(name: str, world: World) -> bool:
 # ---- describe --------------------------------------------------------------------------------------------------------
 
 
-@auth.command("describe")
+@auth.command(
+    "describe",
+    examples=("dbx-auth auth describe --profile DEV", "dbx-auth auth describe -o json"),
+    reads=(*TOKEN, "output"),
+    exits=(5,),
+)
+@_log_options
 @identity
 @click.option("--sensitive", is_flag=True, help="Show secrets, too.")
 @_output
@@ -207,7 +240,13 @@ def _source(setting: Setting) -> tuple[str, str]:
 # ---- env, switch, login, logout --------------------------------------------------------------------------------------
 
 
-@auth.command("env")
+@auth.command(
+    "env",
+    examples=("dbx-auth auth env --profile DEV",),
+    reads=WHO,
+    exits=(5,),
+)
+@_log_options
 @identity
 def _env(world: World, flags: Flags) -> None:
     """Print the settings as variables, in JSON."""
@@ -218,20 +257,21 @@ def _env(world: World, flags: Flags) -> None:
     click.echo(json.dumps({"env": variables}, indent=2))
 
 
-@auth.command("switch")
+@auth.command(
+    "switch",
+    examples=("dbx-auth auth switch --profile DEV",),
+    reads=WHO,
+    exits=(5, 6),
+)
+@_log_options
 @identity_options
 def _switch(world: World, flags: Flags) -> None:
     """Make a profile the default of the file."""
     if not flags.profile:
         raise UsageError("please specify a profile using --profile", hint="dbx-auth auth switch --profile DEV")
-    path = os.path.realpath(world.config_file)
-    with JsonFile(world, path, os.path.basename(path) + ".lock").locked():
-        if not profiles.read(world).get(flags.profile) or flags.profile == sharing.SETTINGS:
-            raise ConfigError(f'profile "{flags.profile}" not found', hint="dbx-auth profiles")
-        old = profiles.content(world, path).decode()
-        new = ini.edited(old, sharing.SETTINGS, {"default_profile": flags.profile})
-        if new != old:
-            files.write_private(path, new.encode())
+    from dbx_auth import share
+
+    share.set_default(flags.profile, world)
     tell(f'Default profile set to "{flags.profile}".')
     chosen = profiles.load(world)
     if chosen.name != flags.profile:
@@ -239,24 +279,36 @@ def _switch(world: World, flags: Flags) -> None:
         world.warn(f"{what} still comes first here (hint: dbx-auth -p {flags.profile} login)")
 
 
-@auth.command("login")
+@auth.command(
+    "login",
+    examples=("dbx-auth auth login --host https://adb-1.2.azuredatabricks.net --profile DEV",),
+    reads=(*TOKEN, "browser", "discovery"),
+    exits=(4, 5, 6),
+)
+@_log_options
 @identity
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Wait for the browser.")
 @click.option("--scopes", metavar="LIST", default="", help="Scopes of the token, such as sql,files.")
 @click.pass_context
 def _login(ctx: click.Context, world: World, flags: Flags, timeout: float, scopes: str) -> None:
     """Log in with the browser, also the SDKs."""
-    _invoke(ctx, login_verb, flags, method="browser", share=True, timeout=timeout, scopes=scopes)
+    from .login import login
+
+    ctx.invoke(login, **flags._asdict(), method="browser", share=True, timeout=timeout, scopes=scopes)
 
 
-@auth.command("logout")
+@auth.command(
+    "logout",
+    examples=("dbx-auth auth logout --profile DEV",),
+    reads=WHO,
+    exits=(5, 6),
+)
+@_log_options
 @identity
 @click.option("--auto-approve", is_flag=True, help="Has no effect: nobody is asked.")
 @click.pass_context
 def _logout(ctx: click.Context, world: World, flags: Flags, auto_approve: bool) -> None:
     """Forget a login, also for the SDKs."""
-    _invoke(ctx, logout_verb, flags, share=True)
+    from .logout import logout
 
-
-def _invoke(ctx: click.Context, verb: Callable[..., Any], flags: Flags, **options: Any) -> None:
-    ctx.invoke(verb, **flags._asdict(), profile_or_host=None, **options)
+    ctx.invoke(logout, **flags._asdict(), share=True)

@@ -8,13 +8,13 @@ from contextlib import suppress
 
 import click
 
-from dbx_auth import profile as profiles, settings, vault
+from dbx_auth import offers, profile as profiles, settings, vault
 from dbx_auth.errors import AuthError, ConfigError, Refused
 from dbx_auth.files import write_private
 from dbx_auth.store import AuthJson
 from dbx_auth.world import World, flat, printable, tell
 
-from . import output_option
+from . import Group, offered, output_option
 
 PLACES = {"file": "auth.json", "keyring": "the keyring"}
 
@@ -36,20 +36,35 @@ NEW = """\
 """
 
 
-@click.group()
+EXAMPLES = (
+    "dbx-auth config set profile DEV",
+    "dbx-auth config set storage keyring",
+    "dbx-auth config set 'models.\"my-endpoint\".context' 200000",
+    "dbx-auth config set 'hosts.\"https://adb-1.2.azuredatabricks.net\".base_url' https://gateway.example.com",
+)
+
+
+@click.group(
+    cls=Group,
+    examples=("dbx-auth config list", *EXAMPLES),
+    reads=("files", "profiles", "editor"),
+    exits=(5, 6),
+)
 def config() -> None:
-    """Show and change our own settings.
-
-    \b
-    dbx-auth config set profile DEV
-    dbx-auth config set storage keyring
-    dbx-auth config set 'models."my-endpoint".context' 200000
-    dbx-auth config set 'hosts."https://adb-1.2.azuredatabricks.net".base_url' https://gateway.example.com
-    """
+    """Show and change our own settings."""
 
 
-@config.command("get")
-@click.argument("key")
+_key = click.argument("key", shell_complete=offered(offers.keys))
+
+
+@config.command(
+    "get",
+    examples=("dbx-auth config get min_ttl",),
+    reads=("settings",),
+    exits=(5,),
+    own_exits={1: "it is not set, or failed"},
+)
+@_key
 @click.pass_obj
 def get_one(world: World, key: str) -> None:
     """Print the value of a setting: what the file says, else the default."""
@@ -59,9 +74,9 @@ def get_one(world: World, key: str) -> None:
     click.echo(printable(settings.shown(value)))
 
 
-@config.command("set")
-@click.argument("key")
-@click.argument("value")
+@config.command("set", examples=EXAMPLES, reads=("files", "profiles"), exits=(5, 6))
+@_key
+@click.argument("value", shell_complete=offered(offers.values))
 @click.pass_obj
 def set_one(world: World, key: str, value: str) -> None:
     """Change a setting. `storage` also moves the secrets of the logins that are there."""
@@ -75,8 +90,8 @@ def set_one(world: World, key: str, value: str) -> None:
         _tell_if_absent(world, fitting)
 
 
-@config.command("unset")
-@click.argument("key")
+@config.command("unset", examples=("dbx-auth config unset min_ttl",), reads=("files",), exits=(5, 6))
+@_key
 @click.pass_obj
 def unset_one(world: World, key: str) -> None:
     """Take a setting out of the file, so that its default applies again."""
@@ -86,7 +101,12 @@ def unset_one(world: World, key: str) -> None:
         tell(f"{key} was not set")
 
 
-@config.command("list")
+@config.command(
+    "list",
+    examples=("dbx-auth config list", "dbx-auth config list -o json"),
+    reads=("settings",),
+    exits=(5,),
+)
 @output_option("text", "json")
 @click.pass_obj
 def list_all(world: World, form: str) -> None:
@@ -104,14 +124,23 @@ def list_all(world: World, form: str) -> None:
         click.echo(flat(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}"))
 
 
-@config.command("path")
+@config.command(
+    "path",
+    examples=("dbx-auth config path", 'cat "$(dbx-auth config path)"'),
+    reads=("settings",),
+)
 @click.pass_obj
 def show_path(world: World) -> None:
     """Print where the file is, or would be."""
     click.echo(settings.path(world))
 
 
-@config.command("edit")
+@config.command(
+    "edit",
+    examples=("dbx-auth config edit", "EDITOR=nano dbx-auth config edit"),
+    reads=("settings", "editor"),
+    exits=(5,),
+)
 @click.pass_obj
 def edit_file(world: World) -> None:
     """Open the file in your editor (VISUAL, else EDITOR), and look afterwards whether it is right."""

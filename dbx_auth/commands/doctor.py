@@ -19,7 +19,7 @@ from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Flags
 from dbx_auth.world import World
 
-from . import console, output_option
+from . import TOKEN, Verb, console, identity_options, output_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,31 +28,24 @@ MARKS = {OK: ("✓", "ok", "green"), NOTE: ("·", "-", "dim"), WARNING: ("!", "!
 """Of each level: its mark, the mark where stdout knows no other letters, and its colour."""
 
 
-@click.command()
-@click.option("-p", "--profile", metavar="NAME", help="Profile of .databrickscfg.")
-@click.option("--host", metavar="URL", help="Workspace.")
-@click.option("--account-id", metavar="ID", help="Databricks account.")
+@click.command(
+    cls=Verb,
+    examples=("dbx-auth doctor", "dbx-auth doctor --fix", "dbx-auth doctor -p DEV --offline -o json"),
+    reads=(*TOKEN, "color"),
+    own_exits={5: "there is a problem"},
+)
+@identity_options
 @click.option("--fix", is_flag=True, help="Mend what can be mended without risk, and say what was done.")
 @click.option("--offline", is_flag=True, help="Do not ask the workspace what time it is.")
 @output_option("text", "json", settable=False)  # what would be asked may be what is damaged
 @click.pass_context
-def doctor(
-    ctx: click.Context,
-    profile: str | None,
-    host: str | None,
-    account_id: str | None,
-    fix: bool,
-    offline: bool,
-    form: str,
-) -> None:
+def doctor(ctx: click.Context, world: World, flags: Flags, fix: bool, offline: bool, form: str) -> None:
     """Look for what is wrong on this machine, and say what to do.
 
     Nothing is changed without --fix, which moves damaged files of ours aside, takes from others what they may do with
     ours, and removes what killed programs left. The page holds no secret, so it can be shown to whoever helps.
     """
-    before: Flags = ctx.meta["flags"]
-    flags = Flags(profile or before.profile, host or before.host, account_id or before.account_id)
-    given = Given(ctx.obj, flags, offline)
+    given = Given(world, flags, offline)
     found, done = examine(given), list[str]()
     if fix:
         found, done = mend(given, found)

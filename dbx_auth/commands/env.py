@@ -9,10 +9,22 @@ from dbx_auth.profile import Flags, Profile
 from dbx_auth.tokens import Demand, Token, claims
 from dbx_auth.world import World
 
-from . import has_settings, identity
+from . import TOKEN, Verb, identity, wanted_life
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        'eval "$(dbx-auth env)"',
+        'eval "$(dbx-auth env --unset)"',
+        "dbx-auth env --shell fish | source",
+        "dbx-auth env --shell powershell | Out-String | Invoke-Expression",
+        'eval "$(dbx-auth env --shell direnv)"    # in an .envrc',
+        "docker run --env-file <(dbx-auth env --shell dotenv) IMAGE",
+    ),
+    reads=(*TOKEN, "shell"),
+    exits=(4, 5, 6),
+)
 @identity
 @click.option("--shell", type=click.Choice(tuple(output.SHELLS)), help="Whose syntax.  [default: sh]")
 @click.option("--unset", is_flag=True, help="Print what takes the variables away again.")
@@ -21,15 +33,6 @@ def env(world: World, flags: Flags, shell: str | None, unset: bool) -> None:
 
     A program finds DATABRICKS_HOST and DATABRICKS_TOKEN then; variables of other ways to log in are taken away. The
     token is good for an hour at most: for a longer job use dbx-auth exec --serve.
-
-    \b
-    Examples:
-      eval "$(dbx-auth env)"
-      eval "$(dbx-auth env --unset)"
-      dbx-auth env --shell fish | source
-      dbx-auth env --shell powershell | Out-String | Invoke-Expression
-      eval "$(dbx-auth env --shell direnv)"         # in an .envrc
-      docker run --env-file <(dbx-auth env --shell dotenv) IMAGE
     """
     shell = shell or ("powershell" if world.platform == "win32" and not world.env.get("SHELL") else "sh")
     if unset:
@@ -55,13 +58,8 @@ OURS = (
 
 def fresh(world: World, flags: Flags) -> tuple[Profile, Token]:
     """A fresh token for a program that keeps it, and the settings that it came from."""
-    min_ttl = None
-    if has_settings(world):
-        from dbx_auth import settings
-
-        min_ttl = settings.min_ttl(world)
     profile = profiles.load(world, flags)
-    token = resolve.token(profile, world, Demand(min_ttl))
+    token = resolve.token(profile, world, Demand(wanted_life(world)))
     warn_if_it_ends(world, token)
     return profile, token
 

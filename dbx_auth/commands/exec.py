@@ -13,32 +13,45 @@ from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Flags
 from dbx_auth.world import World, start_program
 
-from . import identity_options
+from . import TOKEN, Verb, identity_options
 from .env import fresh, warn_if_it_ends
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
+    from click.shell_completion import CompletionItem
 
-@click.command(context_settings={"allow_interspersed_args": False})
+
+def _files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+@click.command(
+    cls=Verb,
+    context_settings={"allow_interspersed_args": False},
+    examples=(
+        "dbx-auth exec -- databricks clusters list",
+        "dbx-auth exec -p DEV -- python job.py",
+        "dbx-auth exec --serve -- terraform apply",
+    ),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+    own_exits={126: "the command cannot be run", 127: "the command is not there"},
+)
 @identity_options
 @click.option("--serve", is_flag=True, help="Serve tokens to it and a gateway, for as long as it runs.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARGS]...")
+@click.argument(
+    "command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARGS]...", shell_complete=_files
+)
 def exec(world: World, flags: Flags, serve: bool, command: tuple[str, ...]) -> int:
     """Run a command with a fresh token.
 
     It finds DATABRICKS_HOST and DATABRICKS_TOKEN in its environment, and no variable of another way to log in. The
     token is good for an hour at most. With --serve there is no token in it: the Databricks SDKs and Terraform ask a
     metadata service, and clients of OpenAI, Anthropic and Google a gateway, which serve fresh ones until the command
-    ends.
-
-    \b
-    Examples:
-      dbx-auth exec -- databricks clusters list
-      dbx-auth exec -p DEV -- python job.py
-      dbx-auth exec --serve -- terraform apply
-
-    The exit code is that of the command; 126 and 127 where it cannot be run or is not there.
+    ends. The exit code is that of the command.
     """
     if serve:
         return _beside_a_gateway(world, flags, command)

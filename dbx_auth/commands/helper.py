@@ -18,30 +18,37 @@ from dbx_auth.profile import Flags, Profile
 from dbx_auth.tokens import Demand, Token
 from dbx_auth.world import World, tell
 
-from . import has_settings, identity_options
+from . import TOKEN, Group, identity_options, wanted_life
 
 SERVER_URL = "CLAUDE_CODE_MCP_SERVER_URL"
 """Where an MCP client will send the headers."""
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    examples=(
+        'echo \'{"uri": "https://adb-1.2.azuredatabricks.net"}\' | dbx-auth helper bazel get',
+        "git config --global credential.https://adb-1.2.azuredatabricks.net.helper '!dbx-auth helper git'",
+        "dbx-auth helper keyring get https://adb-1.2.azuredatabricks.net token",
+        "dbx-auth helper headers",
+    ),
+    reads=(*TOKEN, "server"),
+    exits=(4, 5, 6),
+)
 def helper() -> None:
     """Answer other programs as a credential helper.
 
     A request for another host than that of the credentials gets no token. Without -p and --host these are the
     credentials that `dbx-auth token` takes, else those of the one profile that is for the host of the request, else
     a login of dbx-auth for it.
-
-    \b
-    Examples:
-      echo '{"uri": "https://<your workspace>"}' | dbx-auth helper bazel get
-      git config --global credential.https://<host>.helper '!dbx-auth helper git'
-      dbx-auth helper keyring get https://<your workspace> token
-      "headersHelper": "dbx-auth helper headers"
     """
 
 
-@helper.command()
+@helper.command(
+    examples=('echo \'{"uri": "https://adb-1.2.azuredatabricks.net"}\' | dbx-auth helper bazel get',),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+)
 @identity_options
 @click.argument("operation", type=click.Choice(["get"]))
 def bazel(world: World, flags: Flags, operation: str) -> None:
@@ -56,16 +63,20 @@ def bazel(world: World, flags: Flags, operation: str) -> None:
     click.echo(protocols.bazel(_token_or_refusal(world, flags, asked), world.now()))
 
 
-@helper.command()
+@helper.command(
+    examples=(
+        "git config --global credential.https://adb-1.2.azuredatabricks.net.helper '!dbx-auth helper git'",
+        "printf 'protocol=https\\nhost=adb-1.2.azuredatabricks.net\\n\\n' | dbx-auth helper git get",
+    ),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+)
 @identity_options
 @click.argument("operation")
 def git(world: World, flags: Flags, operation: str) -> None:
     """User name and password for git.
 
     The user name is `token`. `store` and `erase` do nothing, as what git is given here is kept here already.
-
-    \b
-      git config --global credential.https://<host>.helper '!dbx-auth helper git'
     """
     request = _paragraph()
     if operation != "get":
@@ -81,7 +92,15 @@ def git(world: World, flags: Flags, operation: str) -> None:
         raise
 
 
-@helper.command()
+@helper.command(
+    examples=(
+        "dbx-auth helper keyring get https://adb-1.2.azuredatabricks.net token",
+        "dbx-auth helper keyring --mode creds --output json get https://adb-1.2.azuredatabricks.net",
+    ),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+    own_exits={1: "nothing of ours, or refused"},
+)
 @identity_options
 @click.option("--mode", type=click.Choice(["password", "creds"]), default="password", help="With the user name or not.")
 @click.option("--output", "form", type=click.Choice(["plain", "json"]), default="plain", help="Lines, or JSON.")
@@ -120,7 +139,11 @@ def keyring(
         ctx.exit(error.exit_code)
 
 
-@helper.command()
+@helper.command(
+    examples=("dbx-auth helper headers",),
+    reads=(*TOKEN, "server"),
+    exits=(4, 5, 6),
+)
 @identity_options
 def headers(world: World, flags: Flags) -> None:
     """Headers for MCP clients: the headersHelper of Claude Code.
@@ -150,12 +173,7 @@ def _token_or_refusal(world: World, flags: Flags, asked: str) -> Token:
 
 def _fresh(settings: Profile, world: World, asked: str = "") -> Token:
     """A fresh token, which is for the host that was asked about if there is one."""
-    min_ttl = None
-    if has_settings(world):
-        from dbx_auth import settings as of_ours
-
-        min_ttl = of_ours.min_ttl(world)
-    found = resolve.token(settings, world, Demand(min_ttl))
+    found = resolve.token(settings, world, Demand(wanted_life(world)))
     if asked and protocols.host_of(found.host) != asked:
         raise Refused(f"the token of {found.origin} is for {found.host}, not for {asked}", hint="dbx-auth status")
     return found

@@ -15,7 +15,7 @@ from dbx_auth.store import AuthJson
 from dbx_auth.tokens import Token
 from dbx_auth.world import World, tell
 
-from . import Duration, identity
+from . import TOKEN, Duration, Verb, identity
 
 _BY_ENTRA = ("azure-browser", "azure-device-code")
 
@@ -23,7 +23,18 @@ AUTH_TYPES = {"pat": "stored", "m2m": "oauth-m2m", "azure-cli": "azure-cli"}
 """What a method ends as; all others end as `databricks-cli`."""
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "dbx-auth login https://adb-1.2.azuredatabricks.net",
+        "dbx-auth login --method browser    # without a host: find it in the browser",
+        "dbx-auth login --host https://adb-1.2.azuredatabricks.net --share",
+        "dbx-auth login --with-token < token.txt",
+        'printf \'%s\\n\' "$CLIENT_ID" "$CLIENT_SECRET" | dbx-auth login --method m2m',
+    ),
+    reads=(*TOKEN, "browser", "discovery"),
+    exits=(4, 5, 6),
+)
 @identity
 @click.option("--method", type=click.Choice(list(METHODS)), help="How; asked for on a terminal, else browser.")
 @click.option("--with-token", is_flag=True, help="Read a personal access token from stdin.")
@@ -47,14 +58,7 @@ def login(
     no_browser: bool,
     timeout: float,
 ) -> None:
-    """Log in, and keep the credential for every program on this machine.
-
-    \b
-    dbx-auth login https://adb-1.2.azuredatabricks.net
-    dbx-auth login --with-token < token.txt
-    printf '%s\\n' ID SECRET | dbx-auth login --method m2m
-    dbx-auth login --method browser    without a host: find it in the browser
-    """
+    """Log in, and keep the credential for every program on this machine."""
     world.harden()
     method = _given_method(method, with_token, client_id)
     shared_as, flags = _shared_as(flags, share, world)

@@ -11,10 +11,15 @@ from dbx_auth.store import AuthJson
 from dbx_auth.tokens import Demand
 from dbx_auth.world import World, tell
 
-from . import identity
+from . import WHO, Verb, identity
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=("dbx-auth logout", "dbx-auth logout DEV --share", "dbx-auth logout --all"),
+    reads=WHO,
+    exits=(5, 6),
+)
 @identity
 @click.option("--all", "everything", is_flag=True, help="Forget the logins for all hosts.")
 @click.option("--share", is_flag=True, help="Also log out the Databricks CLI and the SDKs.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbx_auth import models as model_lists, profile as profiles, resolve
+from dbx_auth import models as model_lists, offers, profile as profiles, resolve
 from dbx_auth.catalogue import APIS, INPUTS
 from dbx_auth.errors import UsageError
 from dbx_auth.models import Listing, Model
@@ -16,7 +16,7 @@ from dbx_auth.profile import Flags
 from dbx_auth.tokens import Token, format_expiry
 from dbx_auth.world import World, flat, tell
 
-from . import console, identity, identity_options, output_option
+from . import TOKEN, Verb, console, identity, identity_options, offered, output_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ SHOWN = ("id", "name", "family", "task", "ready", "apis", "tools", "reasoning", 
 """The facts that `models show` has a line for, beside the quirks."""
 
 
-class Models(click.Command):
+class Models(Verb):
     """A verb whose first word may be `show` or `check`; any other word says whose models are listed."""
 
     @property
@@ -54,19 +54,6 @@ class Models(click.Command):
         with formatter.section("Words"):
             words = self.words.items()
             formatter.write_dl([(f"{ctx.info_name} {name}", word.get_short_help_str(100)) for name, word in words])
-
-
-def _ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The models that a shell offers, without asking anybody."""
-    from dbx_auth import catalogue
-
-    return [id for id in catalogue.everything() if id.startswith(incomplete)]
-
-
-def _families(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from dbx_auth import catalogue
-
-    return [name for name in catalogue.families() if name.startswith(incomplete)]
 
 
 def _one_of(*words: str) -> Any:
@@ -95,11 +82,23 @@ def _asking(function: Any) -> Any:
     )
 
 
-@click.command(cls=Models)
+@click.command(
+    cls=Models,
+    examples=(
+        "dbx-auth models",
+        "dbx-auth models --family claude-sonnet -o names",
+        "dbx-auth models show databricks-claude-sonnet-4-5",
+        "dbx-auth models check databricks-gpt-5",
+    ),
+    reads=(*TOKEN, "color"),
+    exits=(4, 5, 6),
+)
 @identity
 @click.option("--all", "everything", is_flag=True, help="All endpoints, also those that chat clients cannot use.")
 @click.option("--task", metavar="TASK", help="Only this task, such as llm/v1/embeddings.")
-@click.option("--family", metavar="NAME", shell_complete=_families, help="Only this family, such as claude-sonnet.")
+@click.option(
+    "--family", metavar="NAME", shell_complete=offered(offers.families), help="Only this family, such as claude-sonnet."
+)
 @click.option("--api", metavar="API", callback=_one_of(*APIS), help=f"Only what speaks it: {', '.join(APIS)}.")
 @click.option("--tools", is_flag=True, help="Only what can call tools.")
 @click.option("--input", metavar="KIND", callback=_one_of(*INPUTS), help=f"Only what takes it: {', '.join(INPUTS)}.")
@@ -249,8 +248,17 @@ def table(shown: list[Model], *, wide: bool = True) -> Any:
 # ---- one model -----------------------------------------------------------------------------------------------------
 
 
-@click.command("show")
-@click.argument("name", shell_complete=_ids)
+@click.command(
+    "show",
+    cls=Verb,
+    examples=(
+        "dbx-auth models show databricks-claude-sonnet-4-5",
+        "dbx-auth models show databricks-gpt-5 --offline -o json",
+    ),
+    reads=(*TOKEN, "color"),
+    exits=(4, 5, 6),
+)
+@click.argument("name", shell_complete=offered(offers.models))
 @identity
 @_asking
 @output_option("text", "json")
@@ -324,15 +332,21 @@ def flat_lines(text: str) -> str:
 # ---- trying them ---------------------------------------------------------------------------------------------------
 
 
-@click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_ids)
+@click.command(
+    cls=Verb,
+    examples=("dbx-auth models check databricks-gpt-5 databricks-gemini-3-pro", "dbx-auth models check NAME -o json"),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+    own_exits={1: "one does not do what it is asked"},
+)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=offered(offers.models))
 @identity_options
 @output_option("text", "json")
 @click.pass_context
 def check(ctx: click.Context, world: World, flags: Flags, names: tuple[str, ...], form: str) -> None:
     """Send models one small call of a tool, and tell what works.
 
-    Each is called through the API that the list says it speaks. Exits with 1 if one does not do what it is asked.
+    Each is called through the API that the list says it speaks.
     """
     from dbx_auth import calling
 

@@ -11,10 +11,15 @@ from dbx_auth import profile as profile_module
 from dbx_auth.profile import FIELDS
 from dbx_auth.world import World, flat, tell, without_login
 
-from . import output_option
+from . import Verb, output_option
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=("dbx-auth profiles", "dbx-auth profiles -o json"),
+    reads=("profiles", "settings"),
+    exits=(5,),
+)
 @output_option("text", "json")
 @click.pass_obj
 def profiles(world: World, form: str) -> None:

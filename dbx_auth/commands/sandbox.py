@@ -9,7 +9,7 @@ import click
 from dbx_auth.errors import ConfigError
 from dbx_auth.world import tell
 
-from . import Duration
+from . import Duration, Verb
 
 if TYPE_CHECKING:
     from dbx_auth.sandbox import Kind, Sandbox
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 KINDS: tuple[Kind, ...] = ("workspace", "account", "unified")
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=("dbx-auth sandbox", "dbx-auth sandbox --kind unified --port 0 --token-ttl 90s"),
+    exits=(5,),
+)
 @click.option("--kind", type=click.Choice(KINDS), default="workspace", show_default=True, help="What it emulates.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes any free one.")
 @click.option("--auto-approve", is_flag=True, help="Do not ask for consent in the browser.")

@@ -13,14 +13,23 @@ from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Flags
 from dbx_auth.world import World, is_running, many_files, tell, without_query
 
-from . import identity
+from . import TOKEN, Verb, identity
 
 if TYPE_CHECKING:
     from dbx_auth.gateway import Server
     from dbx_auth.gateway.relay import Served
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "dbx-auth serve",
+        "dbx-auth serve -p DEV --port 8788 --key-file ~/.config/dbx-auth/gateway.key",
+        "dbx-auth serve --metadata --parent $$ &",
+    ),
+    reads=(*TOKEN, "key"),
+    exits=(4, 5, 6),
+)
 @identity
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0, the default, takes any free one.")
 @click.option(
@@ -37,12 +46,6 @@ def serve(
     It speaks OpenAI's Chat Completions and Responses, Anthropic's Messages and Google's generateContent, translates
     where a model speaks another API, and sends each request with a fresh token, until Ctrl-C. Clients show the key that
     is printed, or the one of DBX_AUTH_GATEWAY_KEY.
-
-    \b
-    Examples:
-      dbx-auth serve
-      dbx-auth serve -p DEV --port 8788 --key-file ~/.config/dbx-auth/gateway.key
-      dbx-auth serve --metadata --parent $$ &
     """
     try:
         from dbx_auth import gateway
@@ -51,7 +54,7 @@ def serve(
         credentials = Credentials.of(flags, world)
         told = None if quiet or not _is_shown() else _line
         key, origin = _key(world, key_file)
-        server = gateway.Server(credentials, port=port, key=key, metadata=metadata, **({"told": told} if told else {}))
+        server = gateway.Server(credentials, port=port, key=key, metadata=metadata, told=told)
     except ImportError as error:
         raise ConfigError("the gateway is not installed", hint="pip install 'dbx-auth[gateway]'") from error
     token = credentials.token()  # a gateway that cannot get one is of no use to anybody
@@ -81,30 +84,11 @@ def _is_shown() -> bool:
 
 def _key(world: World, path: str | None) -> tuple[str, str]:
     """The key, empty where one is to be made, and where it is from. Raises ConfigError for a file that has none."""
-    from dbx_auth.gateway import KEY
+    from dbx_auth.gateway import key
 
     if path:
-        return _kept(os.path.abspath(world.expand(path))), path
-    return world.env.get(KEY, ""), KEY if world.env.get(KEY) else ""
-
-
-def _kept(path: str) -> str:
-    """The key in a file; where there is no file, one is made for this user alone."""
-    import secrets
-
-    from dbx_auth.files import read, write_private
-    from dbx_auth.gateway import checked
-
-    try:
-        return checked(read(path, 4096).decode().strip())
-    except FileNotFoundError:
-        key = secrets.token_urlsafe(32)
-        write_private(path, f"{key}\n".encode())
-        return key
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} cannot be read: {getattr(error, 'strerror', error)}", hint="dbx-auth serve"
-        ) from error
+        return key.made(os.path.abspath(world.expand(path)), world), path
+    return world.env.get(key.NAME, ""), key.NAME if world.env.get(key.NAME) else ""
 
 
 def _to_try(server: Server, origin: str) -> list[str]:

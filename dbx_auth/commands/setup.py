@@ -14,16 +14,26 @@ import click
 
 from dbx_auth import clients, profile as profiles
 from dbx_auth.clients import Client, File, Program, Setup, Snippet
-from dbx_auth.errors import ConfigError, LoginRequired, UsageError
+from dbx_auth.errors import LoginRequired, UsageError
 from dbx_auth.profile import Flags
 from dbx_auth.world import World, flat, printable, tell
 
-from . import identity, output_option
+from . import WHO, Verb, identity, output_option
 
 LIST = "dbx-auth setup --list"
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "dbx-auth setup claude-code",
+        "dbx-auth setup codex DEV --write",
+        "dbx-auth setup codex --undo",
+        "dbx-auth setup --list",
+    ),
+    reads=(*WHO, "clients"),
+    exits=(4, 5, 6),
+)
 @click.argument("client", required=False, metavar="CLIENT", type=click.Choice(clients.ORDER))
 @identity
 @click.option("--write", is_flag=True, help="Write, and do not ask.")
@@ -47,14 +57,9 @@ def setup(
     that has no such file gets text to paste.
 
     \b
-    Clients: claude-code, codex, opencode, pi, gemini-cli, litellm, aider, continue, zed, openai-python,
-      databricks-sdk, terraform, dbt, curl, direnv, mcp
-    \b
-    Examples:
-      dbx-auth setup claude-code
-      dbx-auth setup codex DEV --write
-      dbx-auth setup codex --undo
-      dbx-auth setup --list
+    Clients: claude-code, codex, opencode, pi, gemini-cli, litellm, aider,
+      continue, zed, openai-python, databricks-sdk, terraform, dbt, curl,
+      direnv, mcp
     """
     if write + only_print + take_back + all_clients > 1:
         raise UsageError("--write, --print, --undo and --list contradict each other", hint="use one of them")
@@ -104,7 +109,7 @@ def program(world: World) -> tuple[str, ...]:
     found = shutil.which(started, path=search) if named else None
     if found or (found := shutil.which("dbx-auth", path=search)):
         return (os.path.abspath(found),)
-    return (sys.executable, "-m", "dbx_auth")
+    return (sys.executable, "-E", "-P", "-m", "dbx_auth")
 
 
 def path(file: File, world: World) -> str:
@@ -163,10 +168,18 @@ def put(name: str, client: Client, file: File, wanted: Setup) -> None:
     world = wanted.world
     place = path(file, world)
     plan.planned(place, file.format, file.wanted(wanted), world)  # before there is a key for nothing
-    made = _make_key(wanted) if client.needs_gateway else ""
-    change = plan.write(name, place, file.format, file.wanted(_with_key(wanted)), world)
-    for each in filter(None, (made, place if change.is_there else "")):
-        click.echo(each)
+    if client.needs_gateway:
+        from dbx_auth.gateway import key
+
+        is_new = not os.path.exists(wanted.key_file)
+        wanted = wanted._replace(key=key.made(wanted.key_file, world))
+        if is_new:
+            click.echo(wanted.key_file)
+    values = file.wanted(wanted)
+    has_key = client.needs_gateway and wanted.key in str(values)
+    change = plan.write(name, place, file.format, values, world, private=has_key)
+    if change.is_there:
+        click.echo(place)
     if not change.is_there:
         tell(f"{name} is set up already: {world.shorten(place)}")
     _tell_the_rest(name, client, wanted)
@@ -202,27 +215,9 @@ def undo(name: str, world: World) -> None:
 
 def _with_key(wanted: Setup) -> Setup:
     """The same with the key of the gateway, where there is one already."""
-    from dbx_auth.files import read
+    from dbx_auth.gateway import key
 
-    try:
-        return wanted._replace(key=read(wanted.key_file, 4096).decode().strip() or wanted.key)
-    except FileNotFoundError:
-        return wanted
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise ConfigError(f"{wanted.key_file} cannot be read: {why}", hint=f"ls -l {wanted.key_file}") from error
-
-
-def _make_key(wanted: Setup) -> str:
-    """Make the key that the gateway and its clients share, unless it is there; the path where it was made."""
-    if os.path.exists(wanted.key_file):
-        return ""
-    import secrets
-
-    from dbx_auth.files import write_private
-
-    write_private(wanted.key_file, f"{secrets.token_urlsafe(32)}\n".encode())
-    return wanted.key_file
+    return wanted._replace(key=key.kept(wanted.key_file, wanted.world) or wanted.key)
 
 
 def _tell_the_rest(name: str, client: Client, wanted: Setup) -> None:

@@ -14,13 +14,19 @@ from dbx_auth.profile import Flags, Profile
 from dbx_auth.tokens import Demand, Token, format_expiry
 from dbx_auth.world import World, flat
 
-from . import console, identity, output_option
+from . import TOKEN, Verb, console, identity, output_option
 
 CHECK_BUDGET = 5.0
 """Seconds for asking the workspace."""
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=("dbx-auth status", "dbx-auth status DEV", "dbx-auth status --offline -o json"),
+    reads=(*TOKEN, "color"),
+    exits=(5,),
+    own_exits={4: "nobody is logged in", 6: "nobody could be asked"},
+)
 @identity
 @click.option("--offline", is_flag=True, help="Do not ask the workspace, and renew nothing.")
 @output_option("text", "json")

@@ -10,10 +10,20 @@ from dbx_auth.profile import Flags
 from dbx_auth.tokens import Demand
 from dbx_auth.world import World
 
-from . import Duration, has_settings, identity, output_option
+from . import TOKEN, Duration, Verb, identity, output_option, wanted_life
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "dbx-auth token | pbcopy",
+        "dbx-auth token -o header | curl -H @- https://adb-1.2.azuredatabricks.net/api/2.0/clusters/list",
+        'eval "$(dbx-auth token -o env)"',
+        "dbx-auth token DEV --min-ttl 15m -o json",
+    ),
+    reads=TOKEN,
+    exits=(4, 5, 6),
+)
 @identity
 @click.option("--min-ttl", type=Duration(), metavar="TIME", help="Life the token must have left, such as 15m.")
 @click.option("--force-refresh", is_flag=True, help="Renew the token even if it is fresh.")
@@ -29,20 +39,15 @@ def token(
     ephemeral: bool,
     form: str,
 ) -> None:
-    """Print one fresh token.
-
-    \b
-    dbx-auth token | pbcopy
-    dbx-auth token -o header | curl -H @- https://<workspace>/api/2.0/clusters/list
-    eval "$(dbx-auth token -o env)"
-    """
+    """Print one fresh token."""
     if force_refresh and no_refresh:
         raise UsageError("--force-refresh and --no-refresh contradict each other", hint="use one of them")
-    if min_ttl is None and has_settings(world):
-        from dbx_auth import settings
-
-        min_ttl = settings.min_ttl(world)
-    demand = Demand(min_ttl, force=force_refresh, renew=not no_refresh, ephemeral=ephemeral)
+    demand = Demand(
+        wanted_life(world) if min_ttl is None else min_ttl,
+        force=force_refresh,
+        renew=not no_refresh,
+        ephemeral=ephemeral,
+    )
     warnings: list[str] = []
 
     def warn(text: str) -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 from dbx_auth.credentials import Credentials
 from dbx_auth.errors import ConfigError
 from dbx_auth.loopback import Loopback
-from dbx_auth.tokens import is_one_word
 from dbx_auth.world import World, no_core_dumps
 
+from . import key as keys
 from .guard import Door
 
 if TYPE_CHECKING:
@@ -25,21 +25,14 @@ if TYPE_CHECKING:
 
     from .relay import Gateway, Served
 
-KEY = "DBX_AUTH_GATEWAY_KEY"
+KEY = keys.NAME
 HOSTS = "DBX_AUTH_GATEWAY_HOSTS"
-
-SHORTEST = 16
-"""Characters of a key that somebody chose."""
 
 GRACE = 10
 """Seconds that answers which have begun may go on when the gateway is stopped."""
 
 LEAVING = 35.0
 """Seconds to wait for a refresh that has begun: who leaves in the middle of one may lose the login."""
-
-
-def _silent(served: Served) -> None:
-    pass
 
 
 class Server:
@@ -56,11 +49,11 @@ class Server:
         port: int = 0,
         key: str = "",
         metadata: bool = False,
-        told: Callable[[Served], object] = _silent,
+        told: Callable[[Served], object] | None = None,
     ) -> None:
         from .relay import Gateway
 
-        self.key = checked(key) if key else secrets.token_urlsafe(32)
+        self.key = keys.checked(key) if key else keys.new()
         self.url = ""
         self._credentials = credentials
         self._secret = f"/metadata/{secrets.token_urlsafe(32)}" if metadata else ""
@@ -91,10 +84,7 @@ class Server:
         `ready` is called when connections are accepted and the signals are waited for.
         """
         self.start()
-        try:
-            self._server.serve_forever(goes_on, ready)
-        finally:
-            self.stop()
+        self._server.serve_forever(goes_on, ready, self.stop)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -103,14 +93,6 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def checked(key: str) -> str:
-    """A key that somebody chose. Raises ConfigError for one that is too short, or that no header can carry."""
-    if not is_one_word(key) or len(key) < SHORTEST:
-        text = f"the key of a gateway has {SHORTEST} characters or more, and no spaces"
-        raise ConfigError(text, hint=f'export {KEY}="$(openssl rand -hex 32)"')
-    return key
 
 
 def app() -> Gateway:
@@ -126,4 +108,4 @@ def app() -> Gateway:
         text = f"{HOSTS} does not say which names this gateway answers to"
         raise ConfigError(text, hint=f"export {HOSTS}=models.example.com")
     no_core_dumps()
-    return Gateway(Credentials(world=world), Door(checked(world.env.get(KEY, "")), hosts))
+    return Gateway(Credentials(world=world), Door(keys.checked(world.env.get(KEY, "")), hosts))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from dbx_auth.credentials import Credentials
 from dbx_auth.errors import AuthError, LoginRequired, Refused, Temporary, mistake
 from dbx_auth.models import Listing, Model
 from dbx_auth.tokens import Token
-from dbx_auth.transport import FIXES, Asked, Transport, call, read
+from dbx_auth.transport import EVENTS, FIXES, Asked, Event, Transport, call, read
 from dbx_auth.world import masked, one_line
 
 from . import shapes
@@ -109,9 +109,7 @@ class Streamed(StreamingResponse):
 class Gateway:
     """`door` says who is let in, `told` is told of each request when it is over."""
 
-    def __init__(
-        self, credentials: Credentials, door: Door, told: Callable[[Served], object] = lambda served: None
-    ) -> None:
+    def __init__(self, credentials: Credentials, door: Door, told: Callable[[Served], object] | None = None) -> None:
         self._credentials = credentials
         self._world = credentials.world
         self.door = door
@@ -137,11 +135,13 @@ class Gateway:
         except ClientDisconnect:
             pass
         finally:
-            took = self._world.monotonic() - began
-            fixes = tuple(sorted(exchange.fixes))
-            self._told(
-                Served(exchange.method, exchange.path, exchange.status, exchange.model, exchange.way, fixes, took)
-            )
+            if self._told:
+                self._told(self._served(exchange, self._world.monotonic() - began))
+
+    def _served(self, exchange: Exchange, took: float) -> Served:
+        path = exchange.path if exchange.path != self.door.secret else "/metadata/***"
+        fixes = tuple(sorted(exchange.fixes))
+        return Served(exchange.method, path, exchange.status, exchange.model, exchange.way, fixes, took)
 
     async def _serve(self, exchange: Exchange, request: Request, send: Send) -> None:
         """Answer, to the end or until the client goes away: then nobody pays for the rest."""
@@ -277,7 +277,8 @@ class Gateway:
         answer = await self._sent(exchange, await self._request(exchange, request, exchange.path, content))
         if _is_stream(answer):
             return Streamed(_events(exchange, "", {}, answer), answer.status_code, _kept(answer))
-        return Response(await _content(answer), answer.status_code, _kept(answer))
+        content = await (_content(answer) if answer.is_success else self._said(answer))
+        return Response(content, answer.status_code, _kept(answer))
 
     async def _request(self, exchange: Exchange, request: Request, path: str, content: bytes = b"") -> Asked:
         """What the workspace is asked, with those of the client's headers that go there."""
@@ -296,12 +297,13 @@ class Gateway:
         exchange.fixes = answer.extensions.get(FIXES, set())
         return answer
 
-    async def _refusal(self, exchange: Exchange, answer: httpx.Response) -> Failed:
-        """What the workspace said against a request; it may repeat the token that it was sent."""
+    async def _said(self, answer: httpx.Response) -> bytes:
+        """What the workspace said against a request, which may repeat the token that it was sent."""
         token = self._credentials.held()
-        found = sse.loaded(
-            masked((await _content(answer)).decode(errors="replace"), [token.value] if token else ()).encode()
-        )
+        return masked((await _content(answer)).decode(errors="replace"), [token.value] if token else ()).encode()
+
+    async def _refusal(self, exchange: Exchange, answer: httpx.Response) -> Failed:
+        found = sse.loaded(await self._said(answer))
         text = one_line(shapes.said(found), 2000) or f"the workspace answered {answer.status_code} and did not say why"
         body = found if shapes.is_error_of(exchange.api, found) else None
         return Failed(answer.status_code, text, answer.headers.get("retry-after", ""), body)
@@ -383,30 +385,20 @@ async def _content(answer: httpx.Response) -> bytes:
 async def _events(exchange: Exchange, api: str, asked: Body, answer: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The events of a stream as they come, in the client's API, to a proper end whatever happens.
 
-    `api` is the model's, empty where nobody knows what the events are: those are handed on unread.
+    `api` is the model's, empty where the client has called a path of the workspace: those are handed on as they are.
     """
-    stream, events, is_over = translate.Stream(exchange.api, api or exchange.api, asked), sse.Events(), not api
-
-    def translated(event: bytes) -> Iterator[bytes]:
-        nonlocal is_over
-        data = sse.data_of(event)
-        body = sse.loaded(data or b"")
-        if api and data not in (None, sse.DONE) and not body:
-            raise Failed(502, "the workspace sent something that is no JSON in the middle of a stream")
-        is_over = is_over or data == sse.DONE or shapes.is_last(api, body)
-        if api in ("", exchange.api):
-            yield event
-        else:
-            yield from (shapes.event(exchange.api, new) for new in stream.event(body))
-
+    stream, is_over = translate.Stream(exchange.api, api or exchange.api, asked), not api
+    events: Callable[[], AsyncIterator[Event]] = answer.extensions[EVENTS]
     try:
-        async for piece in answer.aiter_bytes():
-            for event in events.feed(piece):
-                for new in translated(event):
-                    yield new
-        if left := events.rest():  # the last event may lack its empty line
-            for new in translated(left if not api else left.rstrip(b"\r\n") + b"\n\n"):
-                yield new
+        async for event in events():
+            if api and event.body == {}:
+                raise Failed(502, "the workspace sent something that is no JSON in the middle of a stream")
+            is_over = is_over or event.is_done or shapes.is_last(api, event.body or {})
+            if api in ("", exchange.api):
+                yield event.raw
+            else:
+                for new in stream.event(event.body or {}):
+                    yield shapes.event(exchange.api, new)
         if not is_over and api == exchange.api:
             raise Failed(502, "the answer of the workspace broke off")
         for last in stream.end():

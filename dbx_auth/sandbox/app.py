@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import lists, log, pages, refusals, replies, workspace
+from . import lists, log, pages, refusals, replies, responses, workspace
 from .calls import Call
 from .oauth import UNKNOWN_TOKEN, AuthorizationServer, InvalidToken, OAuthError, Principal
 
@@ -392,12 +392,14 @@ def endpoints(request: Request) -> Mapping[str, workspace.Endpoint]:
 # Model calls
 
 
-def calling(api: str) -> Endpoint:
-    """An endpoint of one API, which finds the model's name in the body."""
+def calling(api: str, read: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body) -> Endpoint:
+    """An endpoint of one API, which finds the model's name in the body; `read` is what it takes a body for."""
 
     async def call(request: Request, principal: Principal) -> Response:
         body = await json_of(request)
-        return answer(request, body, body.get("model") if body else None, lambda endpoint: api)
+        if not body:
+            return answer(request, body, None, lambda endpoint: api)
+        return answer(request, read(body), body.get("model"), lambda endpoint: api)
 
     return with_token(call)
 
@@ -533,7 +535,7 @@ WORKSPACE_APIS = [
     post(f"{GATEWAY}/mlflow/v1/responses", calling(workspace.RESPONSES)),
     post(f"{GATEWAY}/mlflow/v1/embeddings", calling(workspace.EMBEDDINGS)),
     post(f"{GATEWAY}/openai/v1/responses", calling(workspace.RESPONSES)),
-    post(f"{GATEWAY}/codex/v1/responses", calling(workspace.RESPONSES)),
+    post(f"{GATEWAY}/codex/v1/responses", calling(workspace.RESPONSES, responses.recognized)),
     post(f"{GATEWAY}/anthropic/v1/messages", calling(workspace.MESSAGES)),
     Route(f"{GATEWAY}/anthropic/v1/models", anthropic_models),
     *google(GATEWAY),

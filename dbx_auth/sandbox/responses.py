@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ Item = dict[str, Any]
 
 SEALED = "reasoning.encrypted_content"
 """What a request includes to be given the thoughts, which nobody else can read."""
+
+RENAMED = re.compile(r"([a-z]+_[0-9a-f]{32})[0-9a-f]{32}(_[0-9a-f]{32}){4}")
+"""An id that was made up anew, which begins with the first one."""
 
 
 def whole(call: Call) -> dict[str, Any]:
@@ -62,6 +66,21 @@ def _item_events(call: Call, index: int, item: Item) -> Iterator[dict[str, Any]]
 def _renamed(call: Call, item: Item) -> Item:
     """The item as its next event has it: Codex makes up another id each time, longer than any it would take back."""
     return {**item, "id": "".join(map(new_id, [item["id"], *"____"]))} if call.endpoint.family == "codex" else item
+
+
+def recognized(body: dict[str, Any]) -> dict[str, Any]:
+    """A request in which every item that was renamed has its first id again.
+
+    The AI Gateway does so for Codex, which sends back each id that it was given: their lengths are in
+    https://github.com/databricks/unity-gateway/issues/99, that all are sent in https://github.com/openai/codex/pull/34645
+    """
+    items = body.get("input")
+    return {**body, "input": [_recognized(item) for item in items]} if isinstance(items, list) else body
+
+
+def _recognized(item: Any) -> Any:
+    renamed = RENAMED.fullmatch(str(item.get("id"))) if isinstance(item, dict) else None
+    return {**item, "id": renamed[1]} if renamed else item
 
 
 def _response(call: Call, id: str, output: list[Item], reply: Reply | None = None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ EVERY_FAMILY = [CLAUDE, GPT, GEMINI, *HOSTED, "team-claude", "team-gpt"]
 
 CHAT_PATH = "/serving-endpoints/chat/completions"
 RESPONSES_PATH = "/serving-endpoints/responses"
+CODEX_PATH = "/ai-gateway/codex/v1/responses"
 MESSAGES_PATH = "/serving-endpoints/anthropic/v1/messages"
 
 Json = dict[str, Any]
@@ -429,6 +430,27 @@ class TestOddReplies:
         assert refused and "string too long" in refused
         short = {**done, "id": done["id"][:64]}
         assert client.refusal(RESPONSES_PATH, {**body, "input": [user(), short, answered]}) is None
+
+    def test_the_gateway_takes_them_back_where_it_is_called_as_codex_calls_it(self, client: Client) -> None:
+        tools = [{"type": "function", "name": "a"}]
+        body: Json = {"model": CODEX, "input": "hello", "include": ["reasoning.encrypted_content"], "tools": tools}
+        events = client.stream(CODEX_PATH, {**body, "stream": True})
+        items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+        assert [item["type"] for item in items] == ["reasoning", "function_call"]
+        assert all(len(item["id"]) > 64 for item in items)
+        answered = {"type": "function_call_output", "call_id": items[1]["call_id"], "output": "sunny"}
+        again = {**body, "input": [user(), *items, answered]}
+        [_, said] = client.post(CODEX_PATH, again)["output"]
+        assert said["content"][0]["text"] == "The tool answered: sunny"
+        for path in (RESPONSES_PATH, "/ai-gateway/openai/v1/responses"):
+            refused = client.refusal(path, again)
+            assert refused and "string too long" in refused
+
+    @pytest.mark.parametrize("id", ["fc_" + "a" * 65, "fc_" + "a" * 64 + ("_" + "z" * 32) * 4])
+    def test_the_gateway_takes_no_other_long_ids_there(self, client: Client, id: str) -> None:
+        item = {"type": "function_call", "id": id, "call_id": "call_1", "name": "a", "arguments": "{}"}
+        refused = client.refusal(CODEX_PATH, {"model": CODEX, "input": [user(), item]})
+        assert refused and "string too long" in refused
 
     def test_gpt_keeps_to_one_id(self, client: Client) -> None:
         events = client.stream(RESPONSES_PATH, {"model": GPT, "input": "hello", "stream": True})

@@ -59,8 +59,8 @@ def test_without_a_terminal_the_change_is_shown_and_nothing_is_written(machine: 
     before = machine.files()
     shown = machine.run("setup", "claude-code", "DEV")
     assert shown.code == 0 and machine.files() == before
-    assert shown.out.startswith("--- ~/.claude/settings.json\n+++ ~/.claude/settings.json\n@@ -1,4 +1,")
-    assert '   "model": "opus",\n+  "apiKeyHelper": ' in shown.out
+    assert shown.out.startswith("--- ~/.claude/settings.json\n+++ ~/.claude/settings.json\n@@ -")
+    assert '\n+  "apiKeyHelper": ' in shown.out and "// mine" not in shown.out, "what is around may be anybody's secret"
     assert "nothing was written; to write it: dbx-auth setup claude-code --profile DEV --write" in shown.err
 
 

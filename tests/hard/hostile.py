@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
@@ -177,11 +177,3 @@ def slow(answer: bytes, seconds: float = 1.0, at_once: int = 0) -> Script:
                 break
 
     return script
-
-
-@contextmanager
-def nobody() -> Iterator[str]:
-    """The address of a port on which nobody listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{held.getsockname()[1]}"

@@ -27,14 +27,13 @@ from hard.hostile import (
     Hostile,
     bomb,
     endless,
-    nobody,
     refused,
     said,
     slow,
     tokens,
 )
 from machine import Machine, Result
-from unit.stubs import http, reset, silence
+from unit.stubs import http, nobody, reset, silence
 
 from dbx_auth.tokens import format_expiry, parse_expiry
 

@@ -86,7 +86,8 @@ def test_each_source_has_a_page_of_its_own() -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completions_are_what_the_commands_make(shell: str) -> None:
-    assert (ROOT / "completions" / f"dbx-auth.{shell}").read_text() == script(shell), "make completions"
+    ending = {"powershell": "ps1"}.get(shell, shell)
+    assert (ROOT / "completions" / f"dbx-auth.{ending}").read_text() == script(shell), "make completions"
 
 
 @pytest.mark.parametrize(("typed", "words"), [("", "token"), ("to", "token"), ("token --f", "--force-refresh")])

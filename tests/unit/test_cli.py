@@ -44,7 +44,10 @@ def check_refused(result: Result, code: int, *words: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_names_every_verb_and_every_exit_code(machine: Machine, option: str) -> None:
+def test_help_names_every_verb_and_every_exit_code(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     said = machine.run(option)
     assert (said.code, said.err) == (0, "")
     for verb, does in VERBS.items():
@@ -149,6 +152,7 @@ def test_wrong_usage_is_one_document_for_whoever_reads_json(machine: Machine, ar
         (["token", "--json"], False),
         (["-o json"], True),
         (["exec", "--", "ls", "-o", "json"], False),
+        (["exec", "ls", "-o", "json"], False),
         *((["token", *form], True) for form in AS_JSON),
         *(([*form, "token"], True) for form in AS_JSON),
     ],

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dbx_auth import files
+from dbx_auth import files, memo
 from dbx_auth.errors import ConfigError
 from dbx_auth.files import LEFTOVER, Draft, draft, leftovers, make_private, read, unwritable, write_private
 
@@ -139,6 +139,26 @@ def test_where_the_system_cannot_open_without_waiting_a_file_is_read_all_the_sam
 ) -> None:
     monkeypatch.delattr(os, "O_NONBLOCK")
     assert read(str(target), 5) == b"old"
+
+
+def test_what_is_read_is_noted_as_it_is_at_that_moment(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memo of a token is good for as long as all of that stays the same."""
+    monkeypatch.setattr(memo, "seen", {})
+    nothing = tmp_path / "nothing"
+    read(str(target), 5)
+    for path in (nothing, tmp_path):
+        with pytest.raises(OSError):
+            read(str(path), 5)
+    assert memo.seen == {
+        str(target): memo._state(target.stat()),
+        str(nothing): memo._state(None),
+        str(tmp_path): "?",
+    }
+    target.write_text("other")
+    read(str(target), 5)
+    assert memo.seen[str(target)] == "?", "it was one thing and then another"
 
 
 # ---- for this user alone ---------------------------------------------------------------------------------------------
@@ -336,6 +356,29 @@ def test_what_is_written_is_on_disk_before_it_is_in_place_and_the_name_after(
     assert done == ["file of 5 bytes", "closed", "in place", "directory"]
 
 
+@pytest.mark.parametrize("mask", [0, 0o077])
+def test_a_file_for_everybody_is_that_before_it_is_in_place_and_not_before_it_is_whole(
+    target: Path, monkeypatch: pytest.MonkeyPatch, mask: int
+) -> None:
+    """A program may be started at any moment, and has to be on the disk with the right to."""
+    done: list[str] = []
+
+    def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*how: Any) -> Any:
+            done.append(name)
+            return real(*how)
+
+        return call
+
+    for name in ("ftruncate", "chmod", "fsync", "replace"):
+        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
+    with umask(mask), draft(str(target)) as new:
+        assert mode(target.parent / beside(target)[0]) == 0o600
+        new.commit(b"#!/bin/sh\n", mode=0o755)
+    assert done[:4] == ["ftruncate", "chmod", "fsync", "replace"]
+    assert mode(target) == 0o755 and target.read_bytes() == b"#!/bin/sh\n" and beside(target) == []
+
+
 # ---- room for it -----------------------------------------------------------------------------------------------------
 
 
@@ -377,7 +420,7 @@ def test_where_there_is_no_room_it_is_said_before_anything_depends_on_it(
 # ---- what can fail ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lseek", "write", "ftruncate", "fsync", "replace", "open"])
+@pytest.mark.parametrize("name", ["lseek", "write", "ftruncate", "chmod", "fsync", "replace", "open"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
     target: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
@@ -385,8 +428,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
     before = handles()
     with monkeypatch.context() as patch:
         patch.setattr(os, name, failing(number, is_temporary, os.open) if name == "open" else failing(number))
-        with pytest.raises(ConfigError) as caught:
-            write_private(str(target), b"new")
+        with pytest.raises(ConfigError) as caught, draft(str(target)) as new:
+            new.commit(b"new", mode=0o644)
     assert str(caught.value) == f"{target} cannot be written: {os.strerror(number)}"
     assert caught.value.hint == f"make room and allow writing: ls -ld {target.parent}"
     assert isinstance(caught.value.__cause__, OSError)
@@ -555,7 +598,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_beside_it(
 
 KILLED = """
 import os, signal, sys
-from dbx_auth import files
+from dbx_auth import files, memo
 real = getattr(os, sys.argv[2])
 def die(*args, **rest):
     if sys.argv[3] == "after":

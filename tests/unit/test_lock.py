@@ -196,7 +196,7 @@ def test_threads_exclude_each_other(tmp_path: Path, path: str, monkeypatch: pyte
         with Lock(World({}, str(tmp_path)), WHAT, [path]).held():
             inside += 1
             most = max(most, inside)
-            time.sleep(0.02)
+            time.sleep(0.02 if lock else 0.5)
             inside -= 1
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -703,7 +703,7 @@ def test_whatever_the_cache_holds_is_a_miss_or_well_formed(
     values = [data.draw(sometimes(st.just(value)), label=name) for name, value in KEPT.items()]
     path = tmp_path_factory.getbasetemp() / "row.json"
     path.write_bytes(kept(values))
-    found = models._recall(str(path), HOST, 1_000_000.0)
+    found = models._recall(str(path), HOST)
     assert found is None or found.source == "cache"
 
 

@@ -477,6 +477,7 @@ def slowly(*args):
     time.sleep(0.5)
     return change(*args)
 settings.changed = slowly
+print("ready", flush=True)
 sys.stdin.readline()
 settings.put(World.system(), sys.argv[1], sys.argv[2])
 """
@@ -496,6 +497,8 @@ def test_two_processes_that_set_at_once_lose_nothing(machine: Machine, file: Pat
         )
         for change in (("profile", "DEV"), ("color", "never"))
     ]
+    for child in children:
+        assert child.stdout and child.stdout.readline() == "ready\n"
     for child in children:
         assert child.stdin
         child.stdin.write("\n")

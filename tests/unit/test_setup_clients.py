@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from machine import HOST, Machine
 
-from dbx_auth import catalogue, clients, files, tokens
+from dbx_auth import catalogue, clients, models, tokens
 from dbx_auth.clients import File, Setup, formats, plan
 from dbx_auth.commands import setup as verb
+from dbx_auth.endpoints import Row
 from dbx_auth.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -227,7 +228,29 @@ def test_dbx_auth_is_started_again_as_it_was_started(machine: Machine, monkeypat
     monkeypatch.setattr(sys, "argv", ["/x/dbx_auth/__main__.py", "setup"])
     assert verb.program(machine.world) == (str(real),)
     machine.env["PATH"] = ""
-    assert verb.program(machine.world) == (sys.executable, "-m", "dbx_auth")
+    assert verb.program(machine.world) == (sys.executable, "-E", "-P", "-m", "dbx_auth")
+
+
+@pytest.mark.parametrize("name", ["opencode", "pi", "zed"])
+def test_models_are_those_that_the_workspace_was_seen_to_serve(machine: Machine, name: str) -> None:
+    assert "databricks-gpt-5-2" in json.dumps(wanted_of(name, machine))
+    rows = [Row("databricks-claude-sonnet-4-5", "llm/v1/chat")]
+    seen = models.Listing(HOST, "workspace", 1.0, tuple(map(models.described, rows)))
+    models._remember(models._cache(HOST, "me", machine.world), seen, machine.world)
+    said = json.dumps(wanted_of(name, machine))
+    assert "databricks-claude-sonnet-4-5" in said and "databricks-gpt-5-2" not in said
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_project_does_not_get_its_own_code_run_as_ours(machine: Machine, tmp_path: Path, guarded: bool) -> None:
+    """A client runs its helper in the directory of the project."""
+    machine.write(tmp_path / "dbx_auth" / "__init__.py", "print('code of the project')\nraise SystemExit\n")
+    machine.env["PATH"] = ""
+    words = [word for word in verb.program(machine.world) if guarded or word != "-P"]
+    ran = subprocess.run(
+        [*words, "--version"], cwd=tmp_path, env=machine.child_env(), stdout=subprocess.PIPE, text=True
+    )
+    assert (ran.stdout == "code of the project\n") != guarded
 
 
 def test_model_calls_go_where_config_toml_says(machine: Machine) -> None:
@@ -261,12 +284,14 @@ def test_a_file_keeps_its_mode_and_its_backup_is_private(machine: Machine, mode:
     assert file.stat().st_mode & 0o777 == mode and file.read_text() == MINE and not backup.exists()
 
 
-def test_without_that_it_would_be_private_afterwards(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = machine.write(machine.home / "settings.json", MINE)
+def test_a_file_that_gets_a_secret_is_private_until_that_is_taken_back(machine: Machine) -> None:
+    file = machine.write(machine.home / ".env", "A=1\n")
     file.chmod(0o644)
-    monkeypatch.setattr(plan, "_put", files.write_private)
-    written(machine, file)
-    assert file.stat().st_mode & 0o777 == 0o600
+    for _ in range(2):
+        plan.write("c", str(file), "dotenv", {"KEY": "gw-canary-5678"}, machine.world, private=True)
+        assert file.stat().st_mode & 0o777 == 0o600
+    plan.undo("c", machine.world)
+    assert file.stat().st_mode & 0o777 == 0o644 and file.read_text() == "A=1\n"
 
 
 def test_a_link_stays_a_link_there_and_back(machine: Machine, tmp_path: Path) -> None:

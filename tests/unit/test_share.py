@@ -23,7 +23,7 @@ from dbx_auth.files import Draft
 from dbx_auth.ini import layout
 from dbx_auth.journal import Journal
 from dbx_auth.profile import parse
-from dbx_auth.share import SETTINGS, default_name, share, unshare, with_profile
+from dbx_auth.share import SETTINGS, default_name, set_default, share, unshare, with_profile
 from dbx_auth.store import CliCache, CliSlot, Grant, cli_key
 from dbx_auth.world import World
 
@@ -721,6 +721,48 @@ def test_the_cli_s_lock_is_waited_for_too(plaintext: Machine, monkeypatch: pytes
         share("DEV", U2M, grant(), plaintext.world)
     assert plaintext.files() == {}
     assert share("DEV", U2M, grant(), plaintext.world), "the control: once it is free, it goes through"
+
+
+# ---- the default -----------------------------------------------------------------------------------------------------
+
+
+def test_the_default_changes_and_nothing_else_of_the_file(machine: Machine) -> None:
+    two = f"\ufeff# mine\n[DEV]\nhost = {HOST}\n[PROD]\nhost = {OTHER}\n"
+    machine.write(machine.config, two)
+    set_default("PROD", machine.world)
+    assert machine.config.read_text() == f"{two}\n[__settings__]\ndefault_profile = PROD\n"
+    set_default("DEV", machine.world)
+    assert machine.config.read_text() == f"{two}\n[__settings__]\ndefault_profile = DEV\n"
+    before = machine.config.stat()
+    set_default("DEV", machine.world)
+    assert machine.config.stat().st_ino == before.st_ino, "what is said already is not written again"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("NONE", "not found"), ("", "not found"), (SETTINGS, "not found"), ("a ; b", "cannot be the name of a profile")],
+)
+def test_no_default_is_set_that_there_is_not_or_that_another_tool_would_not_read_back(
+    machine: Machine, name: str, words: str
+) -> None:
+    text = f"[a ; b]\nhost = {HOST}\n\n[{SETTINGS}]\nauth_storage = plaintext\n"
+    machine.write(machine.config, text)
+    with pytest.raises(ConfigError, match=words):
+        set_default(name, machine.world)
+    assert machine.config.read_text() == text
+
+
+def test_the_default_is_set_under_the_lock_that_sharing_takes(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
+    machine.write(machine.config, f"[DEV]\nhost = {HOST}\n")
+    import filelock
+
+    with filelock.FileLock(os.path.realpath(machine.config) + ".lock"), pytest.raises(Temporary):
+        set_default("DEV", machine.world)
+    set_default("DEV", machine.world)
+    assert parse(machine.config.read_text())[SETTINGS] == {"default_profile": "DEV"}, "the control"
 
 
 # ---- no longer shared ------------------------------------------------------------------------------------------------

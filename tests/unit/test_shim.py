@@ -1,14 +1,11 @@
-"""The shim: what it answers in place of the Databricks CLI, the file that it is put into, and `dbx-auth auth`."""
+"""The shim: what it answers in place of the Databricks CLI, and whose token it gives."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -16,34 +13,38 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 from machine import HOST, OTHER, Machine
-from unit.far_side import ME, TOKEN, FarSide, never
+from unit.far_side import TOKEN, FarSide, never
 
-from dbx_auth import journal, shim
-from dbx_auth.errors import ConfigError, Refused, Temporary
+from dbx_auth import __version__, journal
+from dbx_auth.errors import Refused, Temporary
 from dbx_auth.lock import Lock
-from dbx_auth.profile import Flags
 from dbx_auth.sandbox import Sandbox
-from dbx_auth.shim import NOT_CONFIGURED, Answer, answer, batch, install, parse, script, within
+from dbx_auth.shim import answers, lookup
+from dbx_auth.shim.answers import NOT_CONFIGURED, Answer, answer
+from dbx_auth.shim.deadline import within
+from dbx_auth.shim.pflag import parse
 from dbx_auth.store import AuthJson, Grant, grant_fields
 from dbx_auth.world import World
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="sh, and signals")
 
+PAT = f"[DEV]\nhost = {HOST}\ntoken = dapi-dev\n\n[PROD]\nhost = {OTHER}\ntoken = dapi-prod\n"
+
 EXPIRY = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d:\d\d"
 """Local time with a fraction and an offset: the one form that all SDKs read rightly."""
 
 
-def ask(machine: Machine, *argv: str, fixed: Flags = Flags(), **world: Any) -> Answer:  # noqa: B008
-    return answer(argv, machine.world._replace(**world), fixed)
+def ask(machine: Machine, *argv: str, fixed: tuple[str, str] = ("", ""), **world: Any) -> Answer:
+    """What the shim says, which may be installed for a profile or a host."""
+    return answer(argv, machine.world._replace(**world), *fixed)
 
 
-def token(machine: Machine, *argv: str, fixed: Flags = Flags(), **world: Any) -> str:  # noqa: B008
+def token(machine: Machine, *argv: str, fixed: tuple[str, str] = ("", ""), **world: Any) -> str:
     """The access token of an answer that is one."""
     said = ask(machine, "auth", "token", *argv, fixed=fixed, **world)
     assert (said.code, said.err) == (0, ""), said
@@ -85,11 +86,41 @@ def test_the_version_is_the_line_that_the_sdk_for_go_parses(machine: Machine, ar
 @pytest.mark.parametrize(
     "argv", ["version --output json", "version -o json", "version -ojson", "--output=JSON version"]
 )
-def test_the_version_in_json_has_its_numbers(machine: Machine, argv: str) -> None:
-    said = ask(machine, *argv.split(), http=never)
-    document = json.loads(said.out)
-    assert (said.code, said.err) == (0, "")
-    assert [document[name] for name in ("Major", "Minor", "Patch")] == [1, 13, 0]
+def test_the_version_in_json_is_the_cli_s_object(machine: Machine, argv: str) -> None:
+    assert ask(machine, *argv.split(), http=never) == Answer(
+        0,
+        f"""\
+{{
+  "ProjectName": "cli",
+  "Version": "1.13.0",
+  "Summary": "dbx-auth {__version__}",
+  "Major": 1,
+  "Minor": 13,
+  "Patch": 0,
+  "Prerelease": "",
+  "IsSnapshot": false
+}}
+""",
+    )
+
+
+def test_who_asks_for_the_version_does_not_pay_for_the_way_to_a_token(machine: Machine) -> None:
+    """SDKs ask for it first, each time that they start."""
+    probe = (
+        "import os, sys; os._exit = sys.exit; from dbx_auth.shim.__main__ import main\n"
+        "try: main()\n"
+        "finally: print(*sorted(n for n in sys.modules if n.startswith('dbx_auth')), file=sys.stderr)"
+    )
+
+    def imported(*argv: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", probe, "", "", *argv], env=machine.child_env(), capture_output=True, text=True
+        )
+        assert done.stdout.startswith("Databricks CLI v") or NOT_CONFIGURED in done.stderr
+        return set(done.stderr.split()) & {"dbx_auth.resolve", "dbx_auth.profile", "dbx_auth.shim.lookup"}
+
+    assert imported("version") == set()
+    assert len(imported("auth", "token", "--host", HOST)) == 3, "the control"
 
 
 # ---- the command line, as Go's pflag reads it ------------------------------------------------------------------------
@@ -116,6 +147,12 @@ TYPED: dict[str, dict[str, str]] = {
     "--timeout 300s": {"timeout": "300s"},
     "--timeout=1h30m.5s": {"timeout": "1h30m.5s"},
     "--timeout 0": {"timeout": "0"},
+    "--log-level debug --log-file=stderr --log-format json --debug": {
+        "log-level": "debug",
+        "log-file": "stderr",
+        "log-format": "json",
+        "debug": "true",
+    },
 }
 
 
@@ -123,6 +160,22 @@ TYPED: dict[str, dict[str, str]] = {
 def test_flags_are_read_as_go_reads_them(typed: str) -> None:
     for line in (f"auth token {typed}", f"{typed} auth token", f"auth {typed} token"):
         assert parse(line.split()) == (["auth", "token"], TYPED[typed], "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [
+        ("", 0.0),
+        ("0", 0.0),
+        ("300s", 300.0),
+        ("1h30m.5s", 5400.5),
+        ("2m0.25s", 120.25),
+        ("1500ms", 1.5),
+        ("1.us", 1e-6),
+    ],
+)
+def test_a_time_is_written_as_go_writes_it(typed: str, seconds: float) -> None:
+    assert parse(["--timeout", typed] if typed else []).timeout == pytest.approx(seconds, abs=1e-12)
 
 
 def test_what_comes_after_two_dashes_is_no_flag_and_neither_is_one_dash() -> None:
@@ -192,14 +245,24 @@ def test_every_command_line_has_an_answer_that_goes_to_one_stream(argv: list[str
 
 
 @pytest.mark.parametrize(
-    "argv", ["clusters list", "clusters --unknown", "bundle deploy -t dev", "auth profiles", "auth x"]
+    "argv",
+    [
+        "clusters list",
+        "clusters --unknown",
+        "bundle deploy -t dev",
+        "current-user me --output json",
+        "auth profiles --skip-validate --log-level debug",
+        "auth env --profile DEV",
+        "auth describe --output json",
+        "auth login --host https://x.example --timeout 300s",
+        "auth x",
+    ],
 )
 def test_another_command_is_refused_in_one_line_that_says_who_this_is(machine: Machine, argv: str) -> None:
     said = ask(machine, *argv.split(), http=never)
     asked = " ".join(argv.split()[: 2 if argv.startswith("auth") else 1])
-    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-    assert f"this is dbx-auth and not the Databricks CLI, and has no `{asked}`" in said.err
-    assert (f"there is `dbx-auth {asked}`" in said.err) == argv.startswith("auth")
+    ours = f"; there is `dbx-auth {asked}`" if argv.startswith("auth") else ""
+    assert said == Answer(1, "", f"Error: this is dbx-auth and not the Databricks CLI, and has no `{asked}`{ours}\n")
 
 
 @pytest.mark.parametrize("argv", ["", "auth", "--help", "-h", "auth token --help", "version -h", "auth -h"])
@@ -209,8 +272,6 @@ def test_help_says_what_this_answers_and_that_it_is_not_the_cli(machine: Machine
 
 
 # ---- a token ---------------------------------------------------------------------------------------------------------
-
-PAT = f"[DEV]\nhost = {HOST}\ntoken = dapi-dev\n\n[PROD]\nhost = {OTHER}\ntoken = dapi-prod\n"
 
 
 def test_the_token_is_the_cli_s_object_byte_for_byte(machine: Machine) -> None:
@@ -275,11 +336,78 @@ def test_keys_of_profiles_are_served_too_by_name_and_by_host(machine: Machine, a
     assert token(machine, *argv.split(), http=never) == given
 
 
+CALLS = {
+    "Python until 0.105, Go until 0.111": "auth token --host {0}",
+    "the same for an account": "auth token --host {0} --account-id 9",
+    "JavaScript, Go 0.112": "auth token --profile DEV",
+    "Python, Go, Java, Terraform": "auth token --profile DEV --force-refresh",
+    "the same without a profile": "auth token --host {0} --force-refresh",
+    "the same for an account without a profile": "auth token --host {0} --account-id 9 --force-refresh",
+    "Go and Java for a host of several workspaces": (
+        "auth token --host {0} --experimental-is-unified-host --account-id 9 --workspace-id 7"
+    ),
+    "a script": "auth token --profile DEV --output JSON",
+    "a script that means the default": "auth token --force-refresh --output json",
+    "a script that names both": "auth token --host {0} --profile DEV -o json --timeout 60s",
+    "VS Code when it logs": "auth token --host {0} --log-level debug --log-file stderr --log-format json",
+    "a person who wonders": "--debug auth token DEV",
+}
+
+
+@pytest.mark.parametrize("caller", CALLS)
+def test_what_each_caller_says_gets_a_token(machine: Machine, caller: str) -> None:
+    default = "[__settings__]\ndefault_profile = DEV\n"
+    config(machine, f"{default}[DEV]\nhost = {HOST}\ntoken = dapi-dev\naccount_id = 9\nworkspace_id = 7\n")
+    said = ask(machine, *CALLS[caller].format(HOST).split(), http=never)
+    assert (said.code, said.err) == (0, "") and json.loads(said.out)["access_token"] == "dapi-dev"
+
+
+def test_a_profile_of_the_environment_gives_no_token_for_another_host(machine: Machine) -> None:
+    """An SDK that asks for one host hands on an environment that is about another."""
+    config(machine, PAT)
+    machine.env["DATABRICKS_CONFIG_PROFILE"] = "DEV"
+    assert token(machine, "--host", OTHER, "--force-refresh", http=never) == "dapi-prod"
+    said = ask(machine, "auth", "token", "--host", "https://third.cloud.databricks.com", http=never)
+    assert (said.code, said.out) == (1, "") and NOT_CONFIGURED in said.err
+
+
 def test_a_variable_of_the_environment_names_the_profile(machine: Machine) -> None:
     config(machine, PAT)
     machine.env["DATABRICKS_CONFIG_PROFILE"] = "PROD"
     assert token(machine, http=never) == "dapi-prod"
     assert token(machine, "--profile", "DEV", http=never) == "dapi-dev"
+
+
+@pytest.mark.parametrize("word", ["dev.example", "https://localhost", "http://localhost", "localhost:80"])
+def test_a_word_is_a_host_when_it_looks_like_one(machine: Machine, word: str) -> None:
+    """As the CLI tells them from profiles that are not there."""
+    said = ask(machine, "auth", "token", word, http=never)
+    assert NOT_CONFIGURED in said.err and "no matching profile" not in said.err
+    key(
+        machine,
+        "https://dev.example" if word == "dev.example" else word.replace("localhost:80", "https://localhost:80"),
+    )
+    assert token(machine, word, http=never) == "dapi-stored"
+
+
+def test_of_several_profiles_of_an_account_console_the_account_tells_which(machine: Machine) -> None:
+    """One host, and of each account another token."""
+    host = "https://accounts.cloud.databricks.com"
+    config(machine, "".join(f"[A{n}]\nhost = {host}\ntoken = dapi-{n}\naccount_id = {n}\n" for n in (1, 2)))
+    for number in ("1", "2"):
+        assert token(machine, "--host", host, "--account-id", number, http=never) == f"dapi-{number}"
+    assert NOT_CONFIGURED in ask(machine, "auth", "token", "--host", host, "--account-id", "3").err
+
+
+@pytest.mark.parametrize("keys", [f"host = {HOST}", f"host = {HOST}\nauth_type = databricks-cli", "cluster_id = x"])
+def test_nobody_steps_in_for_a_profile_that_is_named_and_has_no_login(machine: Machine, keys: str) -> None:
+    """Where it has no host of its own, that of the environment is the host of another profile."""
+    machine.env["DATABRICKS_HOST"] = HOST
+    config(machine, f"{PAT}[MINE]\n{keys}\n")
+    said = ask(machine, "auth", "token", "--profile", "MINE", http=never)
+    assert (said.code, said.out) == (1, "") and NOT_CONFIGURED in said.err
+    config(machine, PAT)
+    assert token(machine, http=never) == "dapi-dev", "the control: where none is named, the one of that host"
 
 
 def test_of_several_profiles_of_a_host_the_ids_tell_which(machine: Machine) -> None:
@@ -319,6 +447,11 @@ def test_told_to_ask_the_cli_an_sdk_gets_whatever_this_machine_logs_in_with(mach
         assert token(machine, "--profile", "DEV", http=never) == "dapi-stored"
 
 
+def test_told_to_ask_the_cli_an_sdk_gets_what_stands_in_the_profile_too(machine: Machine) -> None:
+    config(machine, f"[DEV]\nhost = {HOST}\nauth_type = databricks-cli\ntoken = dapi-dev\n")
+    assert token(machine, "--profile", "DEV", http=never) == "dapi-dev"
+
+
 def test_told_to_ask_the_cli_it_does_not_get_what_it_was_told_not_to_use(machine: Machine) -> None:
     machine.env.update(DATABRICKS_AUTH_TYPE="databricks-cli", DATABRICKS_TOKEN="dapi-env", DATABRICKS_HOST=HOST)
     said = ask(machine, "auth", "token", "--host", HOST, http=never)
@@ -352,10 +485,10 @@ def test_with_a_dead_login_the_words_are_those_of_the_cli(machine: Machine) -> N
 
 def test_a_network_that_is_away_is_told_and_is_no_reason_to_become_someone_else(machine: Machine) -> None:
     machine.cached_login(HOST, expiry="2020-01-01T00:00:00Z")
-    away = FarSide({TOKEN: Temporary("cannot reach it: host not found", hint="try again")})
+    away = FarSide({TOKEN: Temporary("cannot reach it: host Not Found", hint="try again")})
     said = ask(machine, "auth", "token", "--host", HOST, "-o", "json", http=away)
     assert said.code == 1 and NOT_CONFIGURED not in said.err and "cannot reach it" in said.err
-    assert "not found" not in said.err, "for Java's SDK that is a CLI that is missing"
+    assert "host not there" in said.err, "what is not found is for Java's SDK a CLI that is missing"
     assert json.loads(said.out)["retryable"] is True
 
 
@@ -363,8 +496,12 @@ def test_a_network_that_is_away_is_told_and_is_no_reason_to_become_someone_else(
     ("argv", "words"),
     [
         ("--profile NONE", "has no profile NONE"),
-        ("nobody", 'no matching profile found: "nobody"'),
-        ("DEV --host x.example", 'argument "DEV" cannot be combined with --host or --profile'),
+        ("nobody", 'no matching profile found: "nobody"\nhint: dbx-auth profiles\n'),
+        (
+            "DEV --host x.example",
+            'argument "DEV" cannot be combined with --host or --profile\n'
+            "hint: use the --host and --profile flags instead\n",
+        ),
         (f"--profile DEV --host {OTHER}", "profile DEV is for"),
         ("--host http://example.com", "the host must use https"),
     ],
@@ -379,7 +516,7 @@ def test_a_mistake_of_ours_is_an_error_and_tells_no_secret(machine: Machine, mon
     def broken(*rest: object, **more: object) -> None:
         raise RuntimeError("dapi-secret")
 
-    monkeypatch.setattr(shim, "find", broken)
+    monkeypatch.setattr(lookup, "find", broken)
     said = ask(machine, "auth", "token")
     assert said.code == 1 and "a mistake of ours: RuntimeError" in said.err and "dapi-secret" not in said.err
 
@@ -453,15 +590,15 @@ def test_a_login_that_was_revoked_is_told_and_nobody_else_steps_in(machine: Mach
 
 def test_installed_for_a_profile_it_answers_for_that_one(machine: Machine) -> None:
     config(machine, PAT)
-    fixed = Flags(profile="PROD")
+    fixed = ("PROD", "")
     assert token(machine, fixed=fixed) == "dapi-prod"
     assert token(machine, "--host", f"{OTHER}/", fixed=fixed) == "dapi-prod"
     assert token(machine, "--profile", "PROD", fixed=fixed) == "dapi-prod"
 
 
-@pytest.mark.parametrize("fixed", [Flags(profile="PROD"), Flags(host=OTHER)])
+@pytest.mark.parametrize("fixed", [("PROD", ""), ("", OTHER)])
 @pytest.mark.parametrize("argv", [f"--host {HOST}", "--profile DEV", HOST, "DEV"])
-def test_nobody_who_asks_about_another_host_gets_its_token(machine: Machine, fixed: Flags, argv: str) -> None:
+def test_nobody_who_asks_about_another_host_gets_its_token(machine: Machine, fixed: tuple[str, str], argv: str) -> None:
     """The SDK would send it there."""
     config(machine, PAT)
     key(machine, OTHER)
@@ -495,10 +632,10 @@ def test_a_server_that_does_not_answer_is_given_up_in_time(
         raise Temporary("no answer", hint="try again")
 
     config(machine, f"[ROBOT]\nhost = {HOST}\nclient_id = a\nclient_secret = b\n")
-    monkeypatch.setattr(shim, "BUDGET", 0.2)
+    monkeypatch.setattr(answers, "BUDGET", 0.2)
     said = ask(machine, "auth", "token", "-p", "ROBOT", http=silent)
     assert said.code == 1 and "no token in time" in said.err
-    monkeypatch.setattr(shim, "BUDGET", 60.0)
+    monkeypatch.setattr(answers, "BUDGET", 60.0)
     said = ask(machine, "auth", "token", "-p", "ROBOT", "--timeout", "100ms", http=silent)
     assert "no token in time" in said.err, "and sooner for whoever says so"
 
@@ -507,7 +644,7 @@ def test_where_others_hold_the_lock_for_too_long_the_token_that_is_there_has_to_
     machine: Machine, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grant = login(machine, sandbox)
-    monkeypatch.setattr(shim, "BUDGET", 0.3)
+    monkeypatch.setattr(answers, "BUDGET", 0.3)
     argv = ["--host", sandbox.url, "--force-refresh"]
     with Lock(machine.world, "the login", AuthJson(machine.world).refresh_locks(sandbox.url)).held():
         assert token(machine, *argv, http=never) == grant.access
@@ -545,7 +682,7 @@ def test_a_slow_refresh_outlives_the_budget_and_the_login_is_kept(
             time.sleep(1)  # the refresh token is spent, and nobody knows its successor yet
         return reply
 
-    monkeypatch.setattr(shim, "BUDGET", 0.4)
+    monkeypatch.setattr(answers, "BUDGET", 0.4)
     given = token(machine, "--host", sandbox.url, http=late)
     kept = json.loads(machine.auth_json.read_text())["databricks"]
     assert kept["access"] == given and kept["refresh"] != before.refresh
@@ -567,6 +704,28 @@ def test_who_is_asked_to_end_waits_for_what_is_being_spent(machine: Machine) -> 
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        within(60, work, machine.world)
+    assert kept.is_set()
+
+
+def test_who_is_asked_to_end_at_the_very_beginning_waits_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread may have come that far before its start has returned here."""
+    spending, kept = threading.Event(), threading.Event()
+    real = threading.Thread.start
+
+    def work(world: World) -> None:
+        with world.uninterrupted():
+            spending.set()
+            time.sleep(0.3)
+            kept.set()
+
+    def start(thread: threading.Thread) -> None:
+        real(thread)
+        spending.wait(60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(KeyboardInterrupt):
         within(60, work, machine.world)
     assert kept.is_set()
@@ -595,380 +754,3 @@ def test_whatever_ends_the_work_ends_the_wait(machine: Machine) -> None:
 
     with pytest.raises(Refused):
         within(60, work, machine.world)
-
-
-# ---- the file --------------------------------------------------------------------------------------------------------
-
-
-def state(path: str | Path) -> tuple[int, int, int, int]:
-    """What changes when somebody writes to a file, and not when somebody reads it."""
-    status = os.lstat(path)
-    return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
-
-
-def run(path: str, machine: Machine, *argv: str) -> Answer:
-    done = subprocess.run([path, *argv], env=machine.child_env(), capture_output=True, text=True, timeout=60)
-    return Answer(done.returncode, done.stdout, done.stderr)
-
-
-@posix
-def test_what_is_installed_is_large_and_can_be_run(machine: Machine, tmp_path: Path) -> None:
-    config(machine, PAT)
-    path = install(str(tmp_path / "a b" / "databricks"), machine.world)
-    status = os.stat(path)
-    assert stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o755
-    assert status.st_size >= 1_048_576
-    assert os.listdir(os.path.dirname(path)) == ["databricks"]
-    assert run(path, machine, "version") == Answer(0, "Databricks CLI v1.13.0\n")
-    assert json.loads(run(path, machine, "auth", "token", "-p", "DEV").out)["access_token"] == "dapi-dev"
-    assert run(path, machine, "auth", "token", "--x", "a b", "$HOME").err == "Error: unknown flag: --x\n"
-    assert run(path, machine, "auth", "token", "a b", "$(id)").err == "Error: accepts at most 1 arg(s), received 2\n"
-
-
-@posix
-def test_a_profile_with_any_name_can_be_installed_for(machine: Machine, tmp_path: Path) -> None:
-    name = 'it\'s "$HOME" `x` %PATH% ü'
-    config(machine, f"[{name}]\nhost = {HOST}\ntoken = dapi-odd\n")
-    path = install(str(tmp_path / "databricks"), machine.world, profile=name)
-    assert json.loads(run(path, machine, "auth", "token", "--host", HOST).out)["access_token"] == "dapi-odd"
-
-
-@posix
-def test_a_python_far_away_with_blanks_in_its_path_is_found(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel cuts a shebang at 127 or 255 bytes, and takes all behind a blank for one argument."""
-    folder = tmp_path / "some where" / ("x" * 200) / "it's"
-    folder.mkdir(parents=True)
-    python = folder / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
-    path = install(str(tmp_path / "databricks"), machine.world)
-    first = Path(path).read_bytes().split(b"\n")[0]
-    assert first == b"#!/bin/sh" and run(path, machine, "version").code == 0
-
-
-@posix
-def test_what_lies_in_the_directory_of_the_caller_is_not_run(machine: Machine, tmp_path: Path) -> None:
-    """An SDK runs in somebody's project, and Python looks there first unless it is told not to."""
-    path = install(str(tmp_path / "databricks"), machine.world)
-    for name in ("json", "dbx_auth", "threading"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('theirs')")
-    env = machine.child_env(PYTHONPATH=str(tmp_path))
-    argv = [path, "version", "-o", "json"]
-    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "") and json.loads(done.stdout)["Major"] == 1
-    Path(path).write_text(Path(path).read_text().replace(" -E -P ", " "))
-    again = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert "theirs" in again.stderr, "the control"
-
-
-@posix
-def test_installed_again_nothing_is_written_unless_something_changed(machine: Machine, tmp_path: Path) -> None:
-    path = install(str(tmp_path / "databricks"), machine.world)
-    before = state(path)
-    assert install(path, machine.world) == path and state(path) == before
-    install(path, machine.world, profile="DEV")
-    assert state(path) != before and b" DEV '' " in Path(path).read_bytes()
-    os.chmod(path, 0o600)
-    install(path, machine.world, profile="DEV")
-    assert os.access(path, os.X_OK) and set(os.listdir(tmp_path)) == {"databricks", "home"}
-
-
-@posix
-def test_a_link_is_followed_and_stays(machine: Machine, tmp_path: Path) -> None:
-    real, link = tmp_path / "real", tmp_path / "databricks"
-    install(str(real), machine.world)
-    link.symlink_to(real)
-    install(str(link), machine.world, host=HOST)
-    assert link.is_symlink() and HOST.encode() in real.read_bytes()
-
-
-@pytest.mark.parametrize("what", ["the CLI itself", "a directory", "a link to nowhere"])
-def test_what_somebody_else_put_there_is_never_written_over(machine: Machine, tmp_path: Path, what: str) -> None:
-    path = tmp_path / "databricks"
-    if what == "a directory":
-        path.mkdir()
-    elif what == "a link to nowhere":
-        path.symlink_to(tmp_path / "nowhere")
-    else:
-        path.write_bytes(b"\x7fELF" + bytes(2 << 20))
-    before = state(path)
-    with pytest.raises(ConfigError, match="is not ours"):
-        install(str(path), machine.world)
-    assert state(path) == before and not (tmp_path / "nowhere").exists()
-
-
-@pytest.mark.parametrize("step", [".new", "databricks"])
-def test_a_disk_that_says_no_leaves_the_old_one(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    path = Path(install(str(tmp_path / "bin" / "databricks"), machine.world))
-    before, replace = path.read_bytes(), os.replace
-
-    def full(old: str, new: str) -> None:
-        if new.endswith(step):
-            raise OSError(28, "No space left on device")
-        replace(old, new)
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(ConfigError, match="No space left"):
-        install(str(path), machine.world, profile="DEV")
-    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
-
-
-def test_it_is_not_installed_where_there_is_no_python_or_no_name(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(ConfigError, match="control character"):
-        install(str(tmp_path / "databricks"), machine.world, profile="a\nb")
-    for broken in ("false", "true", "no-such-program"):
-        monkeypatch.setattr(sys, "executable", shutil.which(broken) or str(tmp_path / broken))
-        with pytest.raises(ConfigError, match="cannot be run by"):
-            install(str(tmp_path / "databricks"), machine.world)
-    monkeypatch.setattr(sys, "executable", "")
-    with pytest.raises(ConfigError, match="does not know where it is"):
-        install(str(tmp_path / "databricks"), machine.world)
-    assert not (tmp_path / "databricks").exists()
-
-
-def test_what_is_ours_can_be_taken_away_again_and_nothing_else(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = install(str(tmp_path / "databricks"), machine.world)
-    assert shim.uninstall(path) and not os.path.exists(path) and not shim.uninstall(path)
-    Path(path).write_text("#!/bin/sh\n")
-    assert not shim.uninstall(path) and os.path.exists(path)
-    os.unlink(path)
-    install(path, machine.world)
-
-    def fail(path: str) -> None:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr(os, "unlink", fail)
-    with pytest.raises(ConfigError, match="Read-only"):
-        shim.uninstall(path)
-
-
-@posix
-@pytest.mark.parametrize("where", [">&-", "> /dev/full", "| true"])
-def test_where_nobody_reads_there_is_no_traceback(machine: Machine, tmp_path: Path, where: str) -> None:
-    config(machine, PAT)
-    path = install(str(tmp_path / "databricks"), machine.world)
-    told = subprocess.run(
-        ["sh", "-c", f"{path} auth token -p DEV {where}"], env=machine.child_env(), capture_output=True, timeout=60
-    )
-    assert (told.returncode, told.stdout, told.stderr) == (0 if where == "| true" else 1, b"", b"")
-
-
-@posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_program_that_is_asked_to_end_does(machine: Machine, tmp_path: Path, number: signal.Signals) -> None:
-    path = install(str(tmp_path / "databricks"), machine.world)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        host = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        config(machine, f"[ROBOT]\nhost = {host}\nclient_id = a\nclient_secret = b\n")
-        argv = [path, "auth", "token", "-p", "ROBOT"]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(argv, env=machine.child_env(), **pipes) as child:
-            silent.settimeout(60)
-            asked, _ = silent.accept()
-            child.send_signal(number)
-            out, err = child.communicate(timeout=60)
-            asked.close()
-    assert (child.returncode, out, err) == (128 + number, b"", b"")
-
-
-def test_the_place_is_among_our_data_and_named_as_the_system_wants(machine: Machine) -> None:
-    posix, windows = (shim.place(machine.world._replace(platform=name)) for name in ("linux", "win32"))
-    assert posix == os.path.join(machine.world.data_dir, "bin", "databricks")
-    assert windows.endswith("databricks.cmd")
-
-
-# ---- the file on Windows, as far as it can be seen from here ---------------------------------------------------------
-
-
-def test_on_windows_it_is_a_batch_file_that_ends_before_its_padding(machine: Machine, tmp_path: Path) -> None:
-    path = install(str(tmp_path / "databricks"), machine.world._replace(platform="win32"), profile="100% DEV")
-    assert path == str(tmp_path / "databricks.cmd") and os.path.getsize(path) >= 1_048_576
-    lines = Path(path).read_bytes().decode("ascii").split("\r\n")
-    assert lines[0] == "@echo off" and lines[1].startswith("rem ") and lines[3] == "exit /b %ERRORLEVEL%"
-    assert lines[2] == f'"{sys.executable}" "-E" "-P" "-m" "dbx_auth.shim" "100%% DEV" "" %*'
-    assert set(lines[4:]) == {":" * 78, ""}
-    assert install(path, machine.world._replace(platform="win32"), profile="100% DEV") == path
-
-
-def test_a_home_that_is_not_ascii_is_spelled_as_windows_does() -> None:
-    python = r"C:\Users\José\py\python.exe"
-    text = batch([python, "-m", "dbx_auth.shim", "", ""], r"C:\Users\José").decode("ascii")
-    assert r'"%USERPROFILE%\py\python.exe" "-m"' in text
-    with pytest.raises(ConfigError, match="not ASCII"):
-        batch([r"D:\é\python.exe"], r"C:\Users\José")
-    with pytest.raises(ConfigError, match="quotation mark"):
-        batch(["python", 'a"b'], "")
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=["C"]), max_size=20), min_size=1, max_size=4))
-def test_whatever_the_words_are_sh_gets_them_back(words: list[str]) -> None:
-    import shlex
-
-    program = script(words)
-    assert len(program) >= 1_048_576
-    assert shlex.split(program.decode().split("\n")[2]) == ["exec", *words, "$@"]
-
-
-# ---- dbx-auth auth ---------------------------------------------------------------------------------------------------
-
-
-def test_auth_token_prints_what_the_cli_prints(machine: Machine) -> None:
-    config(machine, PAT)
-    said = machine.run("auth", "token", "-p", "DEV")
-    assert (said.code, said.err) == (0, "")
-    assert list(said.json()) == ["access_token", "token_type", "expiry"] and said.json()["access_token"] == "dapi-dev"
-    assert machine.run("auth", "--profile", "PROD", "token", "-o", "text").out == "dapi-prod\n"
-    assert machine.run("auth", "token", HOST).code == 4, "and fails as ours do"
-
-
-def test_auth_token_renews_when_it_is_told_to(machine: Machine, sandbox: Sandbox) -> None:
-    grant = login(machine, sandbox)
-    assert machine.run("auth", "token").json()["access_token"] == grant.access
-    assert machine.run("auth", "token", "--force-refresh").json()["access_token"] != grant.access
-
-
-def test_auth_profiles_without_validation_is_what_vs_code_reads(machine: Machine) -> None:
-    config(machine, f"{PAT}workspace_id = 7\n[ACC]\nhost = https://accounts.azuredatabricks.net\naccount_id = 9\n")
-    machine.env["DATABRICKS_OUTPUT_FORMAT"] = "json"
-    said = machine.run("auth", "profiles", "--skip-validate")
-    assert said.json() == {
-        "profiles": [
-            {"name": "DEV", "host": HOST, "cloud": "aws", "auth_type": "pat", "valid": False},
-            {"name": "PROD", "host": OTHER, "workspace_id": "7", "cloud": "aws", "auth_type": "pat", "valid": False},
-            {
-                "name": "ACC",
-                "host": "https://accounts.azuredatabricks.net",
-                "account_id": "9",
-                "cloud": "azure",
-                "auth_type": "",
-                "valid": False,
-            },
-        ]
-    }
-
-
-def test_auth_profiles_without_profiles_is_null(machine: Machine) -> None:
-    assert machine.run("auth", "profiles", "-o", "json").json() == {"profiles": None}
-    assert machine.run("auth", "profiles").out.split() == ["Name", "Host", "Valid"]
-
-
-def test_auth_profiles_says_which_of_them_log_in(machine: Machine, sandbox: Sandbox) -> None:
-    good, bad = f"[DEFAULT]\nhost = {sandbox.url}\ntoken = {sandbox.pat}\n", "[BAD]\nhost = {}\ntoken = dapi-no\n"
-    config(machine, good + bad.format(sandbox.url) + "[EMPTY]\nhost = https://nobody.example\n")
-    rows = [line.split("  ") for line in machine.run("auth", "profiles").out.splitlines()]
-    told = {row[0].strip(): row[-1] for row in rows}
-    assert told == {"Name": "Valid", "DEFAULT (Default)": "YES", "BAD": "NO", "EMPTY": "NO"}
-    listed = machine.run("auth", "profiles", "-o", "json").json()["profiles"]
-    assert [(row["valid"], row.get("default")) for row in listed] == [(True, True), (False, None), (False, None)]
-    assert [request.path for request in sandbox.log].count(ME) == 4
-
-
-def test_auth_describe_says_who_and_with_what(machine: Machine, sandbox: Sandbox) -> None:
-    config(machine, f"[DEV]\nhost = {sandbox.url}\n")
-    machine.env.update(DATABRICKS_TOKEN=sandbox.pat, ARM_CLIENT_ID="app")
-    said = machine.run("auth", "describe", "--profile", "DEV")
-    assert (said.code, said.err) == (0, "")
-    assert said.out.splitlines() == [
-        f"Host: {sandbox.url}",
-        f"User: {sandbox.user}",
-        "Authenticated with: pat",
-        "-----",
-        "Current configuration:",
-        f"  ✓ host: {sandbox.url} (from ~/.databrickscfg config file)",
-        "  ✓ token: ******** (from DATABRICKS_TOKEN environment variable)",
-        "  ~ azure_client_id: app (from ARM_CLIENT_ID environment variable, not used for auth type pat)",
-        "  ✓ profile: DEV",
-    ]
-    assert sandbox.pat in machine.run("auth", "describe", "-p", "DEV", "--sensitive").out
-
-
-def test_auth_describe_in_json_has_the_cli_s_fields(machine: Machine, sandbox: Sandbox) -> None:
-    config(machine, f"[DEV]\nhost = {sandbox.url}\naccount_id = 9\n")
-    machine.env.update(DATABRICKS_CONFIG_PROFILE="DEV", DATABRICKS_TOKEN=sandbox.pat)
-    said = machine.run("auth", "describe", "-o", "json").json()
-    assert (said["status"], said["username"], said["account_id"]) == ("success", sandbox.user, "9")
-    assert said["details"]["profile"] == "DEV"
-    assert (said["details"]["auth_type"], said["details"]["host"]) == ("pat", sandbox.url)
-    source = {"type": "environment variable", "name": "DATABRICKS_TOKEN"}
-    held = said["details"]["configuration"]["token"]
-    assert held == {"value": "********", "source": source, "auth_type_mismatch": False}
-
-
-def test_auth_describe_of_a_login_says_where_it_is(machine: Machine, sandbox: Sandbox) -> None:
-    login(machine, sandbox)
-    lines = machine.run("auth", "describe").out.splitlines()
-    assert "Token storage: ~/.local/share/dbx-auth/auth.json" in lines
-    assert f"  ✓ host: {sandbox.url} (from dbx-auth login)" in lines
-    told = machine.run("auth", "describe", "-o", "json").json()
-    assert told["token_storage"] == {"location": "~/.local/share/dbx-auth/auth.json"}
-
-
-def test_auth_describe_of_nobody_says_why_and_is_no_failure(machine: Machine) -> None:
-    said = machine.run("auth", "describe", "--host", HOST)
-    assert said.code == 0 and said.out.startswith("Unable to authenticate: no token for")
-    assert "  ✓ host: https://dev.cloud.databricks.com (from --host flag)" in said.out.splitlines()
-    assert machine.run("auth", "describe", "--host", HOST, "-o", "json").json()["status"] == "error"
-
-
-def test_auth_env_prints_the_settings_as_variables(machine: Machine) -> None:
-    config(machine, PAT)
-    wanted = {"DATABRICKS_HOST": HOST, "DATABRICKS_TOKEN": "dapi-dev", "DATABRICKS_CONFIG_PROFILE": "DEV"}
-    assert machine.run("auth", "env", "-p", "DEV").json() == {"env": wanted}
-    assert machine.run("auth", "env", HOST).json() == {"env": {"DATABRICKS_HOST": HOST}}
-
-
-def test_auth_switch_makes_a_profile_the_default_and_changes_nothing_else(machine: Machine) -> None:
-    config(machine, f"# mine\n{PAT}")
-    said = machine.run("auth", "switch", "--profile", "PROD")
-    assert (said.code, said.out, said.err) == (0, "", 'Default profile set to "PROD".\n')
-    assert machine.config.read_text() == f"# mine\n{PAT}\n[__settings__]\ndefault_profile = PROD\n"
-    assert machine.run("token").out == "dapi-prod\n"
-    machine.run("auth", "switch", "-p", "DEV")
-    before = state(machine.config)
-    machine.run("auth", "switch", "-p", "DEV")
-    assert machine.run("token").out == "dapi-dev\n" and state(machine.config) == before
-
-
-def test_auth_switch_says_what_still_comes_first(machine: Machine) -> None:
-    config(machine, PAT)
-    key(machine, OTHER)
-    said = machine.run("auth", "switch", "-p", "DEV")
-    assert said.code == 0 and f"the last login, {OTHER}, still comes first" in said.err
-    machine.env["DATABRICKS_CONFIG_PROFILE"] = "PROD"
-    assert "profile PROD still comes first" in machine.run("auth", "switch", "-p", "DEV").err
-
-
-@pytest.mark.parametrize(
-    ("argv", "code", "words"),
-    [
-        ("-p NONE", 5, 'profile "NONE" not found'),
-        ("-p __settings__", 5, 'profile "__settings__" not found'),
-        ("", 2, "please specify a profile using --profile"),
-    ],
-)
-def test_auth_switch_to_nothing_is_refused(machine: Machine, argv: str, code: int, words: str) -> None:
-    config(machine, PAT)
-    said = machine.run("auth", "switch", *argv.split())
-    assert (said.code, said.out) == (code, "") and words in said.err
-    assert machine.config.read_text() == PAT
-
-
-def test_auth_login_and_logout_are_ours_for_the_sdks_as_well(machine: Machine, sandbox: Sandbox, browser: Path) -> None:
-    machine.env["DATABRICKS_AUTH_STORAGE"] = "plaintext"
-    said = machine.spawn("auth", "login", "--host", sandbox.url, "--profile", "DEV", "--timeout", "60s")
-    assert said.code == 0 and "logged in to" in said.err and "shared in ~/.databrickscfg [DEV]" in said.err
-    assert "DEV" in json.loads(machine.cli_cache.read_text())["tokens"]
-    assert token(machine, "--profile", "DEV")
-    gone = machine.run("auth", "logout", "DEV", "--auto-approve")
-    assert gone.code == 0 and "forgot the login in ~/.databricks/token-cache.json [DEV]" in gone.err
-    assert NOT_CONFIGURED in ask(machine, "auth", "token", "--profile", "DEV").err

@@ -19,7 +19,7 @@ import httpx
 import httpx2
 import pytest
 from machine import HOST, OTHER, Machine
-from unit.stubs import ByteServer, Script, http, reset, silence
+from unit.stubs import ByteServer, Script, http, nobody, reset, silence
 
 from dbx_auth import Credentials, Refused, Transport
 from dbx_auth.sandbox import Sandbox
@@ -658,9 +658,7 @@ def test_what_is_left_unread_is_not_waited_for(machine: Machine, ask: Asker) -> 
 
 
 def test_a_server_that_is_not_there(machine: Machine, ask: Asker) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(ask.library.ConnectError) as failed:
+    with nobody() as url, pytest.raises(ask.library.ConnectError) as failed:
         ask(transport_to(machine, url), "POST", CHAT, json=asked())
     assert type(failed.value.request) is ask.library.Request
     assert "dapi-ours" not in str(failed.value) + str(failed.value.request.headers)

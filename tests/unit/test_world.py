@@ -28,7 +28,7 @@ import platformdirs
 import pytest
 import trustme
 from hypothesis import given, settings, strategies as st
-from unit.stubs import ByteServer, Script, drip, flood, http, reset, silence
+from unit.stubs import ByteServer, Script, drip, flood, http, nobody, reset, silence
 
 from dbx_auth import __version__, world as world_module
 from dbx_auth.errors import AuthError, ConfigError, InDoubt, Refused, Temporary, Unreachable
@@ -371,11 +371,9 @@ def test_who_does_not_want_to_be_told_is_not() -> None:
 
 
 def test_nobody_there_is_temporary() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closing:
-        port = closing.getsockname()[1]
-    with pytest.raises(Unreachable, match=f"^cannot reach http://127.0.0.1:{port}: .*refused") as nobody:
-        Http({})("GET", f"http://127.0.0.1:{port}")
-    assert nobody.value.hint == "check the network and the host, then try again"
+    with nobody() as url, pytest.raises(Unreachable, match=f"^cannot reach {url}: .*refused") as refused:
+        Http({})("GET", url)
+    assert refused.value.hint == "check the network and the host, then try again"
 
 
 def test_a_name_nobody_knows_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,6 +454,20 @@ def test_of_several_authorities_ssl_cert_file_counts(authority: trustme.CA, ca_f
         assert Http({"SSL_CERT_FILE": ca_file, "REQUESTS_CA_BUNDLE": str(other)})("GET", server.url).ok
         with pytest.raises(Refused):
             Http({"SSL_CERT_FILE": str(other), "REQUESTS_CA_BUNDLE": ca_file})("GET", server.url)
+
+
+def test_certificates_are_read_once_for_many_clients(ca_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway makes a client for each connection, and everybody waits while it does."""
+    real, read = ssl.create_default_context, list[str]()
+
+    def noted(cafile: str) -> ssl.SSLContext:
+        read.append(cafile)
+        return real(cafile=cafile)
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    for _ in range(3):
+        world_module.open_client(httpx.Client, {"SSL_CERT_FILE": ca_file}, plain=False).close()
+    assert read == [ca_file]
 
 
 @pytest.mark.parametrize("name", ["", "SSL_CERT_FILE"])
