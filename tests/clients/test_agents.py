@@ -8,69 +8,160 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
+from agents import QUIET, executable, needs
 from machine import Machine
 
 from dbx_auth import Credentials, clients
 from dbx_auth.gateway import Server
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.store import Grant, grant_fields
-from dbx_auth.world import World
 
-CLIENTS = Path(os.environ.get("DBX_AUTH_TEST_CLIENTS", "nowhere"))
 README = (Path(__file__).parents[2] / "README.md").read_text()
 TTL = 3.0
-QUIET = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "DISABLE_AUTOUPDATER": "1",
-    "OPENCODE_DISABLE_AUTOUPDATE": "1",
-    "OPENCODE_DISABLE_MODELS_FETCH": "1",
+
+
+# ---- what each of them is told ---------------------------------------------------------------------------------------
+
+
+class Agent(NamedTuple):
+    """What `setup` calls it, and how it is asked something, in a new session or in the last one.
+
+    `pasted` makes of its settings, the URL of a workspace and a token those of somebody who has pasted that token, and
+    `error` is what the agent says at its end.
+    """
+
+    client: str
+    asked: list[str]
+    again: list[str]
+    pasted: Callable[[str, str, str], str]
+    error: str
+
+
+def _claude_code(settings: str, url: str, token: str) -> str:
+    said = json.loads(settings)
+    del said["apiKeyHelper"]
+    said["env"]["ANTHROPIC_AUTH_TOKEN"] = token
+    return json.dumps(said)
+
+
+def _codex(settings: str, url: str, token: str) -> str:
+    provider, _, _ = settings.partition("[model_providers.databricks.auth]")
+    return f'{provider}experimental_bearer_token = "{token}"\nstream_max_retries = 0\n'
+
+
+def _opencode(settings: str, url: str, token: str) -> str:
+    said = json.loads(settings)
+    said["provider"]["dbx-auth"]["options"] = {"baseURL": f"{url}/serving-endpoints", "apiKey": token}
+    return json.dumps(said)
+
+
+def _pi(settings: str, url: str, token: str) -> str:
+    return re.sub('"apiKey": ".*?"', f'"apiKey": "{token}"', settings)
+
+
+def _gemini_cli(settings: str, url: str, token: str) -> str:
+    settings = settings.replace(clients.GATEWAY, f"{url}/serving-endpoints/gemini")
+    return re.sub("GEMINI_API_KEY=.*", f"GEMINI_API_KEY={token}\nGEMINI_API_KEY_AUTH_MECHANISM=bearer", settings)
+
+
+# Models of the sandbox call the first tool, which of Claude Code would be an agent of its own if there were others.
+CLAUDE_CODE = ["-p", "hello", "--tools", "Bash", "--allowedTools", "Bash"]
+CODEX = ["--skip-git-repo-check", "hello"]
+OPENCODE = ["run", "--model", "dbx-auth/databricks-gpt-5", "hello"]
+PI = ["-p", "hello", "--model", "databricks-claude/databricks-claude-sonnet-4-5", "--tools", "bash"]
+GEMINI_CLI = ["-p", "hello", "--yolo"]
+
+AGENTS = {
+    "claude": Agent(
+        "claude-code", CLAUDE_CODE, [*CLAUDE_CODE, "--continue"], _claude_code, "API Error: 401 Token is expired"
+    ),
+    "codex": Agent(
+        "codex", ["exec", *CODEX], ["exec", "resume", "--last", *CODEX], _codex, "unexpected status 401 Unauthorized"
+    ),
+    "opencode": Agent("opencode", OPENCODE, [*OPENCODE, "--continue"], _opencode, "Unauthorized: Token is expired"),
+    "pi": Agent("pi", PI, [*PI, "--continue"], _pi, "401 Token is expired"),
+    "gemini": Agent("gemini-cli", GEMINI_CLI, [*GEMINI_CLI, "--resume", "latest"], _gemini_cli, "Token is expired"),
 }
 
 
-def agent(name: str) -> list[pytest.MarkDecorator]:
-    """The marks of a test that needs this one."""
-    return [pytest.mark.real, pytest.mark.skipif(not _program(name).exists(), reason=f"needs {name}: make clients")]
+# ---- where they run --------------------------------------------------------------------------------------------------
 
 
-def _program(name: str) -> Path:
-    return CLIENTS / name / "node_modules" / ".bin" / name
+def program(machine: Machine, name: str, lines: str) -> None:
+    """Put a program on the PATH, which is that of login shells, too."""
+    machine.write(machine.home / "bin" / name, f"#!/bin/sh\n{lines}\n").chmod(0o755)
+    machine.env["PATH"] = f"{machine.home / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    machine.write(machine.home / ".profile", f"PATH='{machine.env['PATH']}'\n")
 
 
 @pytest.fixture(autouse=True)
-def _programs(machine: Machine) -> None:
-    """`dbx-auth` and `example` are on the PATH."""
-    for name, line in (("dbx-auth", f'exec {sys.executable} -m dbx_auth "$@"'), ("example", "echo what it says")):
-        machine.write(machine.home / "bin" / name, f"#!/bin/sh\n{line}\n").chmod(0o755)
-    machine.env["PATH"] = f"{machine.home / 'bin'}{os.pathsep}{os.environ['PATH']}"
-
-
-@pytest.fixture
-def workspace(machine: Machine, sandbox: Sandbox) -> Sandbox:
-    """The profile DEV is for the sandbox."""
-    machine.write(machine.config, f"[DEV]\nhost = {sandbox.url}\ntoken = {sandbox.pat}\n")
-    return sandbox
+def _home(machine: Machine) -> None:
+    """`dbx-auth` is there, and `example`, which is what they are told to run; and what a person has chosen before."""
+    program(machine, "dbx-auth", f'exec {sys.executable} -m dbx_auth "$@"')
+    program(machine, "example", "echo what it says")
+    machine.write(machine.home / "project" / "opencode.json", {"tools": {"edit": False}})
+    chosen = {
+        "security": {"auth": {"selectedType": "gemini-api-key"}},
+        "privacy": {"usageStatisticsEnabled": False},
+        "tools": {"core": ["run_shell_command"]},
+    }
+    machine.write(machine.home / ".gemini" / "settings.json", chosen)
 
 
 @pytest.fixture
 def brief() -> Iterator[Sandbox]:
     """A workspace whose tokens end soon."""
-    with Sandbox(auto_approve=True, token_ttl=TTL) as sandbox:
-        yield sandbox
+    with Sandbox(auto_approve=True, token_ttl=TTL) as workspace:
+        yield workspace
 
 
-def run(machine: Machine, name: str, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def ending() -> Iterator[Sandbox]:
+    """A workspace in which an hour goes by when a model has answered."""
+
+    def now() -> float:
+        return time.time() + (3600 if 200 in answers(workspace) else 0)
+
+    with Sandbox(auto_approve=True, now=now) as workspace:
+        yield workspace
+
+
+def answers(workspace: Sandbox) -> list[int]:
+    """How the models of a workspace have answered."""
+    return [entry.status for entry in list(workspace.log) if entry.method == "POST" and not entry.grant_type]
+
+
+def set_up(machine: Machine, name: str, workspace: Sandbox) -> Path:
+    """Set an agent up for a workspace, and say where its settings are."""
+    done = machine.run("setup", AGENTS[name].client, workspace.url, "--write")
+    assert done.code == 0, done.err
+    return Path(done.out.splitlines()[-1])
+
+
+@contextmanager
+def gateway(machine: Machine, name: str, workspace: Sandbox, settings: Path) -> Iterator[None]:
+    """What an agent needs besides its settings, if it does: the gateway, which they say the port of."""
+    if not clients.load(AGENTS[name].client).needs_gateway:
+        yield
+        return
+    key = (Path(machine.world.config_dir) / "gateway.key").read_text().strip()
+    with Server(Credentials(host=workspace.url, world=machine.world), key=key) as server:
+        settings.write_text(settings.read_text().replace(clients.GATEWAY, server.url))
+        yield
+
+
+def run(machine: Machine, name: str, argv: list[str]) -> subprocess.CompletedProcess[str]:
     """What an agent says that is started in a project of its own, with nothing on stdin."""
-    project = machine.home / "project"
-    project.mkdir(exist_ok=True)
     return subprocess.run(
-        [_program(name), *argv],
-        cwd=project,
-        env=machine.child_env(**QUIET, **env),
+        [executable(name), *argv],
+        cwd=machine.home / "project",
+        env=machine.child_env(**QUIET, TMPDIR=str(machine.home)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -78,25 +169,40 @@ def run(machine: Machine, name: str, *argv: str, **env: str) -> subprocess.Compl
     )
 
 
-class TestClaudeCode:
-    pytestmark = agent("claude")
+def assert_it_ran_the_tool(done: subprocess.CompletedProcess[str]) -> None:
+    """And that the model got what the tool said, and the user what the model said of it."""
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert re.search("The tool answered: .*what it says", done.stdout, re.DOTALL), done.stderr + done.stdout
 
-    def turn(self, machine: Machine, **env: str) -> Any:
-        """Models of the sandbox call the first tool, which would be an agent of its own if there were others."""
-        argv = ["-p", "hello", "--output-format", "json", "--tools", "Bash", "--allowedTools", "Bash"]
-        [said] = map(json.loads, run(machine, "claude", *argv, **env).stdout.splitlines())
-        return said
 
-    def test_it_calls_a_tool_before_and_after_the_end_of_a_token(self, machine: Machine, brief: Sandbox) -> None:
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in AGENTS])
+class TestAnAgent:
+    def test_a_session_outlives_its_token(self, machine: Machine, brief: Sandbox, name: str) -> None:
+        """The token ends while a tool runs. Later the session is taken up again, and another tool is run."""
         given = brief.add_login()
         grant = Grant(brief.url, given.access_token, given.refresh_token, given.expires_at)
         machine.write(machine.auth_json, {"databricks": grant_fields(grant)})
-        assert machine.run("setup", "claude-code", brief.url, "--write").code == 0
-        for _ in range(2):
-            said = self.turn(machine)
-            assert not said["is_error"] and said["num_turns"] == 2
-            assert said["result"].startswith("The tool answered: what it says")
-            time.sleep(TTL)
+        with gateway(machine, name, brief, set_up(machine, name, brief)):
+            program(machine, "example", f"sleep {TTL}; echo what it says")
+            assert_it_ran_the_tool(run(machine, name, AGENTS[name].asked))
+            program(machine, "example", "echo what it says")
+            assert_it_ran_the_tool(run(machine, name, AGENTS[name].again))
+        assert set(answers(brief)) <= {200, 401}
+
+    def test_with_a_token_in_its_settings_it_dies_with_that(self, machine: Machine, ending: Sandbox, name: str) -> None:
+        """The same agent with the same settings otherwise: when the tool has run, the token is over."""
+        settings = set_up(machine, name, ending)
+        token = ending.add_login().access_token
+        settings.write_text(AGENTS[name].pasted(settings.read_text(), ending.url, token))
+        done = run(machine, name, AGENTS[name].asked)
+        assert done.returncode and AGENTS[name].error in done.stdout + done.stderr
+        assert "The tool answered" not in done.stdout
+        first, *_, last = answers(ending)
+        assert (first, last) == (200, 401)
+
+
+class TestClaudeCode:
+    pytestmark = needs("claude")
 
     def test_three_commands_of_the_readme_make_a_session(
         self, machine: Machine, sandbox: Sandbox, browser: Path
@@ -110,38 +216,4 @@ class TestClaudeCode:
             )
             assert done.returncode == 0, done.stderr
         assert client == "claude"
-        said = self.turn(machine)
-        assert not said["is_error"] and said["result"].startswith("The tool answered: what it says")
-
-    def test_with_a_token_that_was_pasted_it_dies_with_that(self, machine: Machine, brief: Sandbox) -> None:
-        token = brief.add_login().access_token
-        machine.write(machine.config, f"[DEV]\nhost = {brief.url}\n")
-        assert machine.run("setup", "claude-code", "DEV", "--write").code == 0
-        time.sleep(TTL)
-        assert self.turn(machine, ANTHROPIC_AUTH_TOKEN=token)["is_error"]
-
-
-class TestCodex:
-    pytestmark = agent("codex")
-
-    def test_it_is_answered_with_a_call_of_a_tool(self, machine: Machine, workspace: Sandbox) -> None:
-        """Its first request. (The sandbox takes no long ids back, which Codex sends with the result.)"""
-        machine.run("setup", "codex", "DEV", "--write")
-        said = run(machine, "codex", "exec", "--skip-git-repo-check", "--json", "hello")
-        assert '"command":"/bin/bash -lc example"' in said.stdout
-        assert ("POST", "/ai-gateway/codex/v1/responses", 200) in [entry[:3] for entry in workspace.log]
-
-
-class TestOpencode:
-    pytestmark = agent("opencode")
-
-    def test_it_finds_the_gateway_and_its_key(self, machine: Machine, workspace: Sandbox) -> None:
-        """The file is where it looks, and the key in its own; without us it would be refused this model."""
-        [_, file] = machine.run("setup", "opencode", "DEV", "--write").out.splitlines()
-        key = (Path(machine.world.config_dir) / "gateway.key").read_text().strip()
-        world = World(env={"DATABRICKS_HOST": workspace.url, "DATABRICKS_TOKEN": workspace.pat}, home=str(machine.home))
-        with Server(Credentials(world=world), key=key) as gateway:
-            settings = Path(file)
-            settings.write_text(settings.read_text().replace(clients.GATEWAY, gateway.url))
-            said = run(machine, "opencode", "run", "--model", "dbx-auth/databricks-gemini-3-pro", "hello")
-        assert "The tool answered: what it says" in said.stdout
+        assert_it_ran_the_tool(run(machine, "claude", AGENTS["claude"].asked))

@@ -31,6 +31,7 @@ from gateway.test_serve import Held, until
 from unit.stubs import http
 
 PYTHON = sys.executable
+EXEC = (PYTHON, "-m", "dbx_auth", "exec")
 MODES = pytest.mark.parametrize("mode", [(), ("--serve",)], ids=["in our place", "beside a gateway"])
 Mode = tuple[str, ...]
 
@@ -53,20 +54,28 @@ def ready(machine: Machine, sandbox: Sandbox) -> Machine:
     return machine
 
 
+def line(*argv: str) -> str:
+    """A command of ours as a shell takes it."""
+    return shlex.join([*EXEC, *argv])
+
+
+def at_sh(machine: Machine, script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", script], env=machine.child_env(), capture_output=True, text=True, timeout=60)
+
+
 def done(machine: Machine, *argv: str, **how: Any) -> subprocess.CompletedProcess[str]:
     """A command that has run to its end, in a session of its own: the terminal of who tests has no part in it."""
     how = {"env": {}, **({} if "input" in how else {"stdin": subprocess.DEVNULL}), **how}
     how["env"] = machine.child_env(**how["env"])
-    command = [PYTHON, "-m", "dbx_auth", "exec", *argv]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, start_new_session=True, **how)
+    return subprocess.run([*EXEC, *argv], capture_output=True, text=True, timeout=100, start_new_session=True, **how)
 
 
 @contextmanager
 def going(machine: Machine, *argv: str) -> Iterator[subprocess.Popen[str]]:
     """A command that runs, in a session of its own."""
-    command = [PYTHON, "-m", "dbx_auth", "exec", *argv]
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE}
-    with subprocess.Popen(command, env=machine.child_env(), text=True, start_new_session=True, **pipes) as process:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    how: Any = {"text": True, "start_new_session": True, **pipes}
+    with subprocess.Popen([*EXEC, *argv], env=machine.child_env(), **how) as process:
         try:
             yield process
         finally:
@@ -210,9 +219,8 @@ def test_its_exit_code_is_ours_and_nothing_is_added_to_what_it_says(ready: Machi
 def test_of_a_command_that_a_signal_ended_a_shell_says_what_it_always_says(
     ready: Machine, mode: Mode, name: str
 ) -> None:
-    ours = shlex.join([PYTHON, "-m", "dbx_auth", "exec", *mode, "--", "sh", "-c", f"ulimit -c 0; kill -{name} $$"])
-    argv = ["sh", "-c", f"{ours}; echo $?"]
-    said = subprocess.run(argv, env=ready.child_env(), capture_output=True, text=True, timeout=60)
+    ours = line(*mode, "--", "sh", "-c", f"ulimit -c 0; kill -{name} $$")
+    said = at_sh(ready, f"{ours}; echo $?")
     assert said.stdout == f"{128 + signal.Signals[f'SIG{name}']}\n"
     assert "dbx-auth" not in said.stderr and "Traceback" not in said.stderr
 
@@ -233,9 +241,7 @@ def test_it_may_close_its_stdout(ready: Machine, mode: Mode) -> None:
 @MODES
 def test_it_ends_when_nobody_reads_any_more(ready: Machine, mode: Mode) -> None:
     """Python ignores SIGPIPE, and `yes` would say that it cannot write if it did so, too."""
-    ours = shlex.join([PYTHON, "-m", "dbx_auth", "exec", *mode, "--", "yes"])
-    argv = ["sh", "-c", f"{ours} | head -1"]
-    said = subprocess.run(argv, env=ready.child_env(), capture_output=True, text=True, timeout=60)
+    said = at_sh(ready, f"{line(*mode, '--', 'yes')} | head -1")
     assert (said.stdout, said.stderr) == ("y\n", "")
 
 
@@ -342,7 +348,7 @@ def test_we_leave_no_core_dump_and_the_command_may(ready: Machine) -> None:
         limits = Path(f"/proc/{process.pid}/limits")
 
         def core() -> list[str]:
-            return [" ".join(line.split()[4:6]) for line in limits.read_text().splitlines() if "core file" in line]
+            return [" ".join(row.split()[4:6]) for row in limits.read_text().splitlines() if "core file" in row]
 
         assert until(lambda: core() == ["0 0"])
         process.communicate("\n", 20)
@@ -385,10 +391,8 @@ def test_a_signal_that_ends_it_ends_us(ready: Machine, mode: Mode) -> None:
 
 @MODES
 def test_under_nohup_it_outlives_its_terminal(ready: Machine, mode: Mode) -> None:
-    ours = shlex.join([PYTHON, "-m", "dbx_auth", "exec", *mode, "--", "sh", "-c", "kill -HUP $$; echo alive"])
-    argv = ["sh", "-c", f"trap '' HUP; {ours}"]
-    said = subprocess.run(argv, env=ready.child_env(), capture_output=True, text=True, timeout=60)
-    assert said.stdout == "alive\n"
+    ours = line(*mode, "--", "sh", "-c", "kill -HUP $$; echo alive")
+    assert at_sh(ready, f"trap '' HUP; {ours}").stdout == "alive\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
@@ -523,65 +527,61 @@ def at_a_shell(machine: Machine) -> Iterator[Any]:
         shell.close(force=True)
 
 
-def ours(*argv: str) -> str:
-    return shlex.join([PYTHON, "-m", "dbx_auth", "exec", *argv])
+def ended(shell: Any, code: int) -> str:
+    """What was said until the shell is there again; it says that the command ended, or was stopped, with this code."""
+    shell.expect_exact("READY> ")
+    said = str(shell.before)
+    shell.sendline("echo code $?")
+    shell.expect_exact(f"code {code}")
+    shell.expect_exact("READY> ")
+    return said
 
 
 @pytest.mark.real
 @MODES
 def test_ctrl_c_reaches_the_command_once_and_we_wait_for_it(ready: Machine, mode: Mode) -> None:
     with at_a_shell(ready) as shell:
-        shell.sendline(ours(*mode, "--", PYTHON, "-c", TRAPS))
+        shell.sendline(line(*mode, "--", PYTHON, "-c", TRAPS))
         shell.expect_exact("ready")
         shell.sendintr()
         shell.expect_exact("came 1")
         shell.expect_exact("go on? ")
         shell.sendline("")
-        shell.expect_exact("READY> ")
-        shell.sendline("echo code $?")
-        shell.expect_exact("code 43")
+        ended(shell, 43)
 
 
 @pytest.mark.real
 @MODES
 def test_ctrl_c_ends_a_command_that_takes_no_notice_of_it(ready: Machine, mode: Mode) -> None:
     with at_a_shell(ready) as shell:
-        shell.sendline(ours(*mode, "--", "sh", "-c", "echo ready; exec sleep 60"))
+        shell.sendline(line(*mode, "--", "sh", "-c", "echo ready; exec sleep 60"))
         shell.expect_exact("ready")
         shell.sendintr()
-        shell.expect_exact("READY> ")
-        assert "dbx-auth:" not in shell.before
-        shell.sendline("echo code $?")
-        shell.expect_exact("code 130")
+        assert "dbx-auth:" not in ended(shell, 130)
 
 
 @pytest.mark.real
 @MODES
 def test_ctrl_z_stops_it_and_fg_goes_on(ready: Machine, mode: Mode) -> None:
     with at_a_shell(ready) as shell:
-        shell.sendline(ours(*mode, "--", PYTHON, "-c", "print('ready'); print('got', input()); raise SystemExit(44)"))
+        shell.sendline(line(*mode, "--", PYTHON, "-c", "print('ready'); print('got', input()); raise SystemExit(44)"))
         shell.expect_exact("ready")
         for _ in range(2):
             shell.sendcontrol("z")
             shell.expect_exact("Stopped")
-            shell.expect_exact("READY> ")
-            shell.sendline("echo code $?")
-            shell.expect_exact(f"code {128 + signal.SIGTSTP}")
-            shell.expect_exact("READY> ")
+            ended(shell, 128 + signal.SIGTSTP)
             shell.sendline("fg")
             shell.expect_exact("exec")
         shell.sendline("a line")
         shell.expect_exact("got a line")
-        shell.expect_exact("READY> ")
-        shell.sendline("echo code $?")
-        shell.expect_exact("code 44")
+        ended(shell, 44)
 
 
 @pytest.mark.real
 @MODES
 def test_in_the_background_it_runs_on_and_a_signal_to_the_job_ends_it(ready: Machine, mode: Mode) -> None:
     with at_a_shell(ready) as shell:
-        shell.sendline(ours(*mode, "--", "sh", "-c", "echo ready; exec sleep 60") + " &")
+        shell.sendline(line(*mode, "--", "sh", "-c", "echo ready; exec sleep 60") + " &")
         shell.expect_exact("ready")
         shell.sendline("kill -STOP %1; sleep 0.5; jobs")
         shell.expect_exact("Stopped")
@@ -594,14 +594,12 @@ def test_in_the_background_it_runs_on_and_a_signal_to_the_job_ends_it(ready: Mac
 def test_a_command_that_stops_itself_stops_us_too(ready: Machine, mode: Mode) -> None:
     """As an editor does after it has put the screen right."""
     with at_a_shell(ready) as shell:
-        shell.sendline(ours(*mode, "--", "sh", "-c", "echo ready; kill -STOP $$; echo again; exit 45"))
+        shell.sendline(line(*mode, "--", "sh", "-c", "echo ready; kill -STOP $$; echo again; exit 45"))
         shell.expect_exact("Stopped")
         shell.expect_exact("READY> ")
         shell.sendline("fg")
         shell.expect_exact("again")
-        shell.expect_exact("READY> ")
-        shell.sendline("echo code $?")
-        shell.expect_exact("code 45")
+        ended(shell, 45)
 
 
 @pytest.mark.real
@@ -609,7 +607,7 @@ def test_a_command_that_stops_itself_stops_us_too(ready: Machine, mode: Mode) ->
 def test_a_command_may_ignore_ctrl_z(ready: Machine, mode: Mode) -> None:
     code = "import signal; signal.signal(signal.SIGTSTP, signal.SIG_IGN); print('ready'); print('got', input())"
     with at_a_shell(ready) as shell:
-        shell.sendline(ours(*mode, "--", PYTHON, "-c", code))
+        shell.sendline(line(*mode, "--", PYTHON, "-c", code))
         shell.expect_exact("ready")
         shell.sendcontrol("z")
         time.sleep(0.3)
@@ -623,7 +621,7 @@ def test_a_command_may_ignore_ctrl_z(ready: Machine, mode: Mode) -> None:
 @MODES
 def test_a_shell_can_be_run_with_jobs_of_its_own(ready: Machine, mode: Mode) -> None:
     with at_a_shell(ready) as shell:
-        shell.sendline(ours(*mode, "--", "env", "PS1=INNER> ", "bash", "--norc", "--noprofile", "-i"))
+        shell.sendline(line(*mode, "--", "env", "PS1=INNER> ", "bash", "--norc", "--noprofile", "-i"))
         shell.expect_exact("INNER> ")
         shell.sendline("sh -c 'echo run''ning; exec sleep 60'")
         shell.expect_exact("running")
@@ -641,16 +639,14 @@ def test_a_shell_can_be_run_with_jobs_of_its_own(ready: Machine, mode: Mode) -> 
         shell.sendline("fg")
         shell.expect_exact("INNER> ")
         shell.sendline("exit 46")
-        shell.expect_exact("READY> ")
-        shell.sendline("echo code $?")
-        shell.expect_exact("code 46")
+        ended(shell, 46)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 @pytest.mark.real
 @MODES
 def test_nothing_stays_when_the_terminal_is_gone(ready: Machine, mode: Mode) -> None:
-    argv = ["-m", "dbx_auth", "exec", *mode, "--", "sh", "-c", "echo pid $$; sleep 60; echo"]
+    argv = [*EXEC[1:], *mode, "--", "sh", "-c", "echo pid $$; sleep 60; echo"]
     person = pexpect.spawn(PYTHON, argv, env=ready.child_env(TERM="xterm"), encoding="utf-8", timeout=30)
     person.expect(r"pid (\d+)")
     theirs = int(person.match.group(1))

@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from unit.far_side import ME, TOKEN
 
 from dbx_auth import journal, shim
 from dbx_auth.sandbox import Sandbox
+from dbx_auth.shim import answers, executable, pflag
 from dbx_auth.store import Grant, grant_fields
 
 JS = Path(__file__).parents[1] / "js_sdk"
@@ -129,45 +129,82 @@ def _seen(machine: Machine, argv: list[str], seconds: float, config: dict[str, s
 SDKS = [python, javascript]
 
 
+# ---- one with Go's rules ---------------------------------------------------------------------------------------------
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+"""What `time.Parse(time.RFC3339Nano, …)` takes, and nothing that only Python takes besides."""
+
+
 class Refused(Exception):
     """What the SDK for Go would say."""
 
 
-def go(path: str, env: dict[str, str], *, host: str, profile: str = "", newer: str = "") -> dict[str, Any]:
-    """What the SDK for Go (0.175), and Terraform with it, does with DATABRICKS_CLI_PATH. Raises Refused.
+class Gone(Exception):
+    """It has nothing against that, and tries its next way to log in."""
 
-    With a flag that is `newer` than the CLI may be, it asks again without it where it hears that it is unknown.
+
+def go(named: str, env: dict[str, str], *, host: str, profile: str = "", account_id: str = "") -> dict[str, Any]:
+    """What the SDK for Go (0.175), and Terraform with it, does with DATABRICKS_CLI_PATH. Raises Refused."""
+    path = found(named, env)
+    told = re.fullmatch(r"Databricks CLI v(\d+)\.(\d+)\.(\d+)", _run(path, env, "version").strip())
+    version = tuple(map(int, told.groups())) if told else (-1, -1, -1)
+    who = ["--profile", profile] if profile and version >= (0, 207, 1) else _of_host(host, account_id)
+    return _token(_run(path, env, "auth", "token", *who, *(["--force-refresh"] if version >= (0, 296, 0) else [])))
+
+
+def older_go(named: str, env: dict[str, str], *, host: str, profile: str = "", newer: str = "--profile") -> Any:
+    """The same until 0.129: it asks for no version, and hears from an unknown flag that it has to ask otherwise.
+
+    `newer` is a flag that this CLI may not know. Raises Gone where nobody is logged in.
     """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode) or status.st_size < 1024 * 1024:
-        raise Refused("legacy databricks CLI detected; upgrade to >= 0.100.0")
-    if not os.access(path, os.X_OK):
-        raise Refused("permission denied")
-    told = re.fullmatch(r"Databricks CLI v(\d+)\.(\d+)\.(\d+)\n", _run(path, env, "version"))
-    if told is None:
-        raise Refused("unknown version")
-    version = tuple(map(int, told.groups()))
-    who = ["--profile", profile] if profile and version >= (0, 207, 1) else ["--host", host]
-    argv = ["auth", "token", *who, *(["--force-refresh"] if version >= (0, 296, 0) else [])]
+    path = found(named, env)
     try:
-        text = _run(path, env, *argv, *([newer] if newer else []))
+        try:
+            return _token(_run(path, env, "auth", "token", *([newer, profile] if profile else _of_host(host))))
+        except Refused as error:
+            if not profile or f"unknown flag: {newer}" not in str(error):
+                raise
+        return _token(_run(path, env, "auth", "token", *_of_host(host)))
     except Refused as error:
-        if not newer or f"unknown flag: {newer}:" not in str(error):
-            raise
-        text = _run(path, env, *argv)
-    token: dict[str, Any] = json.loads(text)
-    ends = datetime.fromisoformat(token["expiry"])
-    if ends.tzinfo is None or ends <= datetime.now(UTC) or not token["access_token"]:
-        raise Refused("the token has expired")
-    return token
+        if "databricks OAuth is not" in str(error):
+            raise Gone from error
+        raise
+
+
+def found(named: str, env: dict[str, str]) -> str:
+    """What it takes for the CLI: a path as it is, a name as the first on the PATH that is large enough."""
+    folders = [""] if "/" in named else env["PATH"].split(os.pathsep)
+    why = "databricks CLI not found"
+    for path in (os.path.join(folder, named or "databricks") for folder in folders):
+        if os.path.exists(path) and not os.path.isdir(path):
+            if os.stat(path).st_size >= 1024 * 1024:
+                return path
+            why = "legacy databricks CLI detected; upgrade to >= 0.100.0"
+    raise Refused(why)
+
+
+def _of_host(host: str, account_id: str = "") -> list[str]:
+    return ["--host", host, *(["--account-id", account_id] if account_id else [])]
 
 
 def _run(path: str, env: dict[str, str], *argv: str) -> str:
-    done = subprocess.run([path, *argv], env=env, capture_output=True, text=True, timeout=60)
+    try:
+        done = subprocess.run([path, *argv], env=env, capture_output=True, text=True, timeout=60)
+    except PermissionError as error:
+        raise Refused(f"fork/exec {path}: permission denied") from error
     if done.returncode:
         raise Refused(f"cannot get access token: {done.stderr.strip()}: exit status {done.returncode}")
     assert done.stderr == ""
     return done.stdout
+
+
+def _token(text: str) -> dict[str, Any]:
+    token: dict[str, Any] = json.loads(text)
+    if not RFC3339.fullmatch(token["expiry"]):
+        raise Refused(f"cannot parse token expiry: {token['expiry']}")
+    if datetime.fromisoformat(token["expiry"]) <= datetime.now(UTC) or not token["access_token"]:
+        raise Refused("the token has expired")
+    return token
 
 
 # ---- machines --------------------------------------------------------------------------------------------------------
@@ -177,7 +214,7 @@ def _run(path: str, env: dict[str, str], *argv: str) -> str:
 def cli(machine: Machine) -> str:
     """The shim, which this machine's SDKs take for the CLI; with more time, as tests may run on a busy machine."""
     path = shim.install(shim.place(machine.world), machine.world)
-    patient = "from dbx_auth import shim; shim.BUDGET = 60.0; shim.main()"
+    patient = "from dbx_auth.shim import __main__, answers; answers.BUDGET = 60.0; __main__.main()"
     text = Path(path).read_text().replace(" -m dbx_auth.shim ", f" -c {shlex.quote(patient)} ")
     machine.write(Path(path), text).chmod(0o755)
     machine.env["DATABRICKS_CLI_PATH"] = path
@@ -286,6 +323,17 @@ def test_without_a_login_an_sdk_goes_on_to_its_next_way_to_log_in(
     assert "cannot get access token" in stuck and "Error: no token" in stuck, "the control: in other words it gives up"
 
 
+def test_a_login_that_was_revoked_is_told_and_nobody_who_is_logged_in_on_azure_steps_in(
+    machine: Machine, cloud: Cloud, cli: str
+) -> None:
+    go_inside(machine, cloud)
+    WAYS["azure-cli"](machine, cloud)
+    assert go(cli, machine.child_env(), host=AZURE)["access_token"], "the control: alone that login does"
+    machine.cached_login(AZURE, refresh_token="revoked")
+    with pytest.raises(Refused, match="the refresh token is invalid"):
+        go(cli, machine.child_env(), host=AZURE)
+
+
 def test_where_only_another_tool_is_not_logged_in_a_caller_goes_on_and_hears_of_it(
     machine: Machine, cloud: Cloud, cli: str
 ) -> None:
@@ -306,24 +354,89 @@ def test_a_login_that_died_is_what_the_sdk_tells(machine: Machine, cli: str, san
     assert "the refresh token is invalid" in said and f"dbx-auth login {sandbox.url}" in said
 
 
-def test_a_caller_with_go_s_rules_is_told_why(machine: Machine, cli: str, tmp_path: Path) -> None:
+def test_a_caller_with_go_s_rules_is_told_why(machine: Machine, cli: str) -> None:
     with pytest.raises(Refused, match=r"databricks OAuth is not configured for this host.*: exit status 1"):
         go(cli, machine.child_env(), host=HOST)
-    small = tmp_path / "databricks"
-    small.write_bytes(Path(cli).read_bytes().partition(b"\n#####")[0])
-    small.chmod(0o755)
+    with pytest.raises(Gone):
+        older_go(cli, machine.child_env(), host=HOST)
+    machine.write(machine.config, "[DEV]\nhost = https://x.example\n")
+    for ask in (go, older_go):
+        with pytest.raises(Refused, match="cannot get access token: Error: .*has no profile NONE"):
+            ask(cli, machine.child_env(), host=HOST, profile="NONE")
+
+
+# ---- where Go looks, and what it says --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keyed(machine: Machine, cli: str) -> str:
+    """The same on a machine that has a key, so that every call gets one token."""
+    machine.write(machine.config, f"[DEV]\nhost = {HOST}\ntoken = dapi-dev\naccount_id = 9\n")
+    return cli
+
+
+def test_it_is_found_on_the_path_behind_what_is_too_small_and_through_a_link(
+    machine: Machine, keyed: str, tmp_path: Path
+) -> None:
+    old, folder, linked = tmp_path / "old" / "databricks", tmp_path / "folder" / "databricks", tmp_path / "linked"
+    machine.write(old, "#!/usr/bin/python\n").chmod(0o755)
+    folder.mkdir(parents=True)
+    linked.mkdir()
+    (linked / "databricks").symlink_to(keyed)
+    env = machine.child_env()
+    del env["DATABRICKS_CLI_PATH"]
+    for last in (os.path.dirname(keyed), str(linked)):
+        env["PATH"] = os.pathsep.join([str(old.parent), str(folder.parent), last, "/usr/bin", "/bin"])
+        for named in ("", "databricks"):
+            assert go(named, env, host=HOST)["access_token"] == "dapi-dev"
+    env["PATH"] = os.pathsep.join([str(old.parent), str(folder.parent)])
     with pytest.raises(Refused, match="legacy databricks CLI detected"):
-        go(str(small), machine.child_env(), host=HOST)
+        go("", env, host=HOST)
+    env["PATH"] = str(folder.parent)
+    with pytest.raises(Refused, match="databricks CLI not found"):
+        go("", env, host=HOST)
 
 
-def test_a_caller_that_hears_of_an_unknown_flag_asks_again_without_it(machine: Machine, cli: str) -> None:
-    machine.write(machine.auth_json, {"databricks": {"type": "api", "key": "dapi-key", "host": HOST}})
-    assert go(cli, machine.child_env(), host=HOST, newer="--audience")["access_token"] == "dapi-key"
-    text = Path(cli).read_text()
+@pytest.mark.parametrize(
+    ("size", "mode", "why"),
+    [(1024 * 1024 - 1, 0o755, "legacy databricks CLI detected"), (None, 0o644, "permission denied")],
+    ids=["a byte too small", "not to be run"],
+)
+def test_it_is_refused_when_it_is(
+    machine: Machine, keyed: str, tmp_path: Path, size: int | None, mode: int, why: str
+) -> None:
+    path = machine.write(tmp_path / "databricks", Path(keyed).read_bytes()[:size])
+    path.chmod(mode)
+    with pytest.raises(Refused, match=why):
+        go(str(path), machine.child_env(), host=HOST)
+
+
+def test_each_way_to_name_somebody_gets_the_same_token(machine: Machine, keyed: str) -> None:
+    env = machine.child_env()
+    given = [
+        go(keyed, env, host=HOST),
+        go(keyed, env, host=HOST, profile="DEV"),
+        go(keyed, env, host=HOST, account_id="9"),
+        older_go(keyed, env, host=HOST),
+        older_go(keyed, env, host=HOST, profile="DEV"),
+    ]
+    assert [each["access_token"] for each in given] == ["dapi-dev"] * 5
+
+
+def test_a_caller_that_hears_of_an_unknown_flag_asks_again_without_it(machine: Machine, keyed: str) -> None:
+    ask = {"host": HOST, "profile": "x", "newer": "--audience"}
+    assert older_go(keyed, machine.child_env(), **ask)["access_token"] == "dapi-dev"
+    text = Path(keyed).read_text()
     click_s_words = 'case "$*" in *--audience*) echo "Error: No such option: --audience" >&2; exit 2;; esac\nexec '
-    machine.write(Path(cli), text.replace("exec ", click_s_words, 1)).chmod(0o755)
+    machine.write(Path(keyed), text.replace("exec ", click_s_words, 1)).chmod(0o755)
     with pytest.raises(Refused, match="No such option"):  # the control
-        go(cli, machine.child_env(), host=HOST, newer="--audience")
+        older_go(keyed, machine.child_env(), **ask)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+def test_go_reads_when_a_token_ends_in_every_zone(machine: Machine, keyed: str, zone: str) -> None:
+    ends = go(keyed, machine.child_env(TZ=zone), host=HOST)["expiry"]
+    assert datetime.fromisoformat(ends).timestamp() == answers.FAR_FUTURE
 
 
 # ---- many at once ----------------------------------------------------------------------------------------------------
@@ -375,7 +488,7 @@ def test_twenty_callers_with_go_s_rules_renew_one_login_once_or_twice(
     check_renewed_once_or_twice(machine, sandbox, [f"Bearer {token}" for token in tokens])
 
 
-WITHOUT = "from dbx_auth import journal, shim; journal.RECENT = -1.0; shim.main()"
+WITHOUT = "from dbx_auth import journal; journal.RECENT = -1.0; from dbx_auth.shim.__main__ import main; main()"
 
 
 @pytest.mark.parametrize("content_with_the_last", [True, False])
@@ -383,7 +496,7 @@ def test_starts_one_after_another_are_content_with_the_last_renewal(
     machine: Machine, cli: str, sandbox: Sandbox, content_with_the_last: bool
 ) -> None:
     if not content_with_the_last:  # the control
-        machine.write(Path(cli), shim.script([sys.executable, "-E", "-P", "-c", WITHOUT, "", ""])).chmod(0o755)
+        machine.write(Path(cli), executable.script([sys.executable, "-E", "-P", "-c", WITHOUT, "", ""])).chmod(0o755)
     login(machine, sandbox)
     tokens = {go(cli, machine.child_env(), host=sandbox.url)["access_token"] for _ in range(3)}
     assert len(tokens) == grants(sandbox) == (1 if content_with_the_last else 3)
@@ -429,6 +542,6 @@ def test_the_commands_of_the_page_work(machine: Machine, cli: str, sandbox: Sand
 
 
 def test_the_page_says_the_numbers_of_the_code() -> None:
-    assert f"After {shim.BUDGET:g} seconds" in PAGE and f"v{'.'.join(map(str, shim.VERSION))}`" in PAGE
+    assert f"After {answers.BUDGET:g} seconds" in PAGE and f"v{'.'.join(map(str, answers.VERSION))}`" in PAGE
     assert journal.RECENT == 10 and "in the last ten seconds" in PAGE
-    assert all(f"`--{name}`" in PAGE for name in shim.VALUES | {"force-refresh"})
+    assert all(f"`--{name}`" in PAGE for name in pflag.VALUES | {"force-refresh"})

@@ -25,6 +25,7 @@ import httpx
 import httpx2
 import openai
 import pytest
+from agents import CLIENTS, QUIET, executable, needs
 from e2e.test_real_clients import (
     CITY,
     FAMILIES,
@@ -56,7 +57,6 @@ with warnings.catch_warnings():
     from google import genai
     from google.genai import errors as google, types
 
-CLIENTS = Path(os.environ.get("DBX_AUTH_TEST_CLIENTS", "nowhere"))
 LITELLM = CLIENTS / "litellm" / "bin" / "python"
 
 MODELS = {
@@ -763,11 +763,6 @@ def test_a_wrong_key_is_the_client_s_own_error(far: Far, kind: str, error: type[
 # ---- opencode, headless ----------------------------------------------------------------------------------------------
 
 NOTES = Path(__file__).parents[1] / "js_opencode" / "notes.py"
-OPENCODE = CLIENTS / "opencode" / "node_modules" / ".bin" / "opencode"
-needs_opencode = [
-    pytest.mark.real,
-    pytest.mark.skipif(not OPENCODE.exists(), reason="needs opencode: make clients"),
-]
 
 
 class Done(NamedTuple):
@@ -807,14 +802,9 @@ class Opencode:
         }
         (self.project / "opencode.json").write_text(json.dumps(config))
         done = subprocess.run(
-            [OPENCODE, "run", "--format", "json", "--model", f"dbx-auth/{model}", said],
+            [executable("opencode"), "run", "--format", "json", "--model", f"dbx-auth/{model}", said],
             cwd=self.project,
-            env={
-                "HOME": str(self.home),
-                "PATH": f"{self.home / 'bin'}{os.pathsep}{os.environ['PATH']}",
-                "OPENCODE_DISABLE_AUTOUPDATE": "1",
-                "OPENCODE_DISABLE_MODELS_FETCH": "1",
-            },
+            env={**QUIET, "HOME": str(self.home), "PATH": f"{self.home / 'bin'}{os.pathsep}{os.environ['PATH']}"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -845,7 +835,7 @@ REFUSED_BARE = {
 
 
 class TestOpencode:
-    pytestmark = needs_opencode
+    pytestmark = needs("opencode")
 
     @pytest.mark.parametrize("family", AGENTS)
     def test_it_runs_a_program_with_a_tool_of_its_own(self, far: Far, opencode: Opencode, family: str) -> None:
@@ -874,6 +864,22 @@ class TestOpencode:
         done = opencode.run(Place.of_the_workspace(far.sandbox), MODELS[family], "keep it", only_notes)
         assert re.search(REFUSED_BARE[family], "\n".join(done.errors)), done
         assert not done.text
+
+    def test_it_takes_the_settings_of_the_page(self, far: Far, machine: Machine) -> None:
+        [settings] = [block for block in shown("json") if "@ai-sdk/openai-compatible" in block]
+        project = machine.home / "project"
+        project.mkdir()
+        (project / "opencode.json").write_text(settings.replace(SHOWN, far.gateway.url))
+        done = subprocess.run(
+            [executable("opencode"), "run", "--model", "dbx-auth/databricks-gemini-3-pro", "hello"],
+            cwd=project,
+            env={**as_told(far, machine), **QUIET},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert "The tool answered: " in done.stdout, done.stderr
 
 
 # ---- docs/gateway.md -------------------------------------------------------------------------------------------------
@@ -960,31 +966,6 @@ def test_the_settings_of_the_page_are_whole() -> None:
     assert codex["model_providers"][codex["model_provider"]]["wire_api"] == "responses"
 
 
-@pytest.mark.real
-@pytest.mark.skipif(not OPENCODE.exists(), reason="needs opencode: make clients")
-def test_opencode_takes_the_settings_of_the_page(far: Far, machine: Machine) -> None:
-    [settings] = [block for block in shown("json") if "@ai-sdk/openai-compatible" in block]
-    project = machine.home / "project"
-    project.mkdir()
-    (project / "opencode.json").write_text(settings.replace(SHOWN, far.gateway.url))
-    done = subprocess.run(
-        [OPENCODE, "run", "--model", "dbx-auth/databricks-gemini-3-pro", "hello"],
-        cwd=project,
-        env={**as_told(far, machine), "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert "The tool answered: " in done.stdout, done.stderr
-
-
-def agent(name: str) -> list[pytest.MarkDecorator]:
-    """The marks of a test that needs this one."""
-    program = CLIENTS / name / "node_modules" / ".bin" / name
-    return [pytest.mark.real, pytest.mark.skipif(not program.exists(), reason=f"needs {name}: make clients")]
-
-
 def started(name: str, machine: Machine, argv: list[str], env: Json) -> list[Json]:
     """What an agent says in its own JSON when it is started in a home with these settings.
 
@@ -999,9 +980,9 @@ def started(name: str, machine: Machine, argv: list[str], env: Json) -> list[Jso
     project = machine.home / "project"
     project.mkdir()
     done = subprocess.run(
-        [CLIENTS / name / "node_modules" / ".bin" / name, *argv],
+        [executable(name), *argv],
         cwd=project,
-        env={"HOME": str(machine.home), "PATH": path, **env},
+        env={**QUIET, "HOME": str(machine.home), "PATH": path, **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -1012,7 +993,7 @@ def started(name: str, machine: Machine, argv: list[str], env: Json) -> list[Jso
 
 
 class TestCodex:
-    pytestmark = agent("codex")
+    pytestmark = needs("codex")
 
     @pytest.mark.parametrize("family", AGENTS)
     def test_it_takes_the_settings_of_the_page_and_runs_a_program(
@@ -1032,7 +1013,7 @@ class TestCodex:
 
 
 class TestClaudeCode:
-    pytestmark = agent("claude")
+    pytestmark = needs("claude")
 
     @pytest.mark.parametrize("family", AGENTS)
     def test_it_takes_the_settings_of_the_page_and_runs_a_program(
@@ -1043,7 +1024,6 @@ class TestClaudeCode:
         machine.write(machine.home / ".claude" / "settings.json", settings)
         # Models of the sandbox call the first tool, which would be an agent of its own, and so on.
         argv = ["-p", "hello", "--output-format", "json", "--model", MODELS[family], "--tools", "Bash"]
-        env = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
-        [said] = started("claude", machine, [*argv, "--allowedTools", "Bash"], env)
+        [said] = started("claude", machine, [*argv, "--allowedTools", "Bash"], {})
         assert not said["is_error"] and said["num_turns"] == 2
         assert said["result"].startswith("The tool answered: what a program says")

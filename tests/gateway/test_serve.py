@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from machine import Machine
-from unit.stubs import ByteServer, http
+from unit.stubs import ByteServer, http, nobody
 
 from dbx_auth.sandbox import Sandbox
 
@@ -83,9 +83,11 @@ class Serving:
 
 
 @contextmanager
-def serving(machine: Machine, *argv: str, **env: str) -> Iterator[Serving]:
+def serving(
+    machine: Machine, *argv: str, program: tuple[str, str] = ("-m", "dbx_auth"), **env: str
+) -> Iterator[Serving]:
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "dbx_auth", "serve", *argv]
+    command = [sys.executable, *program, "serve", *argv]
     with subprocess.Popen(command, env=machine.child_env(**env), text=True, **pipes) as process:
         try:
             yield Serving(process)
@@ -168,6 +170,24 @@ def test_a_key_file_is_made_for_its_owner_alone_and_kept(served: Machine, tmp_pa
         assert path.read_text().strip() == key
 
 
+def test_of_several_who_make_a_key_file_at_once_all_have_the_same_key(served: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.key"
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(serving(served, "--key-file", str(path))) for _ in range(4)]
+        key = path.read_text().strip()
+        assert [server.ask(key) for server in servers] == [200] * 4
+    assert list(tmp_path.glob("gateway.key*")) == [path]
+
+
+def test_a_key_that_others_may_read_is_told(served: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.key"
+    path.write_text(f"{A_KEY}\n")
+    path.chmod(0o644)
+    with serving(served, "--key-file", str(path)) as server:
+        server.ready()
+        assert server.ask() == 200 and f"chmod 600 {path}" in server.line("others on this machine")
+
+
 def test_a_key_file_in_the_home_directory_can_be_named_with_a_tilde(served: Machine) -> None:
     with serving(served, "--key-file", "~/gateway.key") as server:
         server.ready()
@@ -226,10 +246,9 @@ def test_without_a_login_nothing_listens(machine: Machine, sandbox: Sandbox) -> 
 
 
 def test_without_a_token_nothing_listens_either(machine: Machine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-    machine.cached_login(url, expiry="2001-01-01T00:00:00Z")
-    said = machine.spawn("serve", "--host", url)
+    with nobody() as url:
+        machine.cached_login(url, expiry="2001-01-01T00:00:00Z")
+        said = machine.spawn("serve", "--host", url)
     assert (said.code, said.out) == (6, "")
 
 
@@ -407,8 +426,25 @@ def is_deaf(url: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("signals", [1, 2], ids=["asked once", "asked twice"])
-def test_it_does_not_leave_in_the_middle_of_a_refresh(machine: Machine, signals: int) -> None:
+HASTY = """
+import sys
+from dbx_auth import gateway
+from dbx_auth.__main__ import main
+gateway.GRACE, gateway.LEAVING = 1, {leaving}
+sys.argv[0] = "dbx-auth"
+main()
+"""
+"""It waits one second for answers, so that it is seen what it waits for besides."""
+
+
+@pytest.mark.parametrize(
+    ("signals", "leaving", "is_kept"),
+    [(1, 35, True), (2, 35, True), (1, 0, False)],
+    ids=["asked once", "asked twice", "without patience the login is lost"],
+)
+def test_it_does_not_leave_in_the_middle_of_a_refresh(
+    machine: Machine, signals: int, leaving: int, is_kept: bool
+) -> None:
     """The workspace has spent the refresh token by then; who is gone before the next is saved has lost the login."""
     given = {"access_token": "new", "refresh_token": "r-new", "expires_in": 3600, "token_type": "Bearer"}
     answer = http(json.dumps(given).encode(), "200 OK", JSON)
@@ -417,19 +453,23 @@ def test_it_does_not_leave_in_the_middle_of_a_refresh(machine: Machine, signals:
     with held.server as workspace:
         path = machine.cached_login(workspace.url)
         machine.env.update({"DATABRICKS_HOST": workspace.url, KEY: A_KEY})
-        with serving(machine) as server:
+        with serving(machine, program=("-c", HASTY.format(leaving=leaving))) as server:
             server.ready()
             threading.Thread(target=provoke, args=(server,), daemon=True).start()
             assert held.asked.wait(20), "it has not begun to renew"
-            for _ in range(signals):
-                server.process.send_signal(signal.SIGTERM)
-                assert until(lambda: is_deaf(server.url))
-            with pytest.raises(subprocess.TimeoutExpired):
-                server.process.wait(2)
+            server.process.send_signal(signal.SIGTERM)
+            if is_kept:
+                for more in range(1, signals + 1):
+                    with pytest.raises(subprocess.TimeoutExpired):
+                        server.process.wait(3)
+                    if more < signals:
+                        server.process.send_signal(signal.SIGTERM)
+            else:
+                server.process.wait(20)
             held.go.set()
             assert server.code() == 0
         kept = json.loads(path.read_text())["tokens"][workspace.url]
-        assert (kept["access_token"], kept["refresh_token"]) == ("new", "r-new")
+        assert (kept["refresh_token"] == "r-new") == is_kept
 
 
 def provoke(server: Serving) -> None:
