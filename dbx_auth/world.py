@@ -352,7 +352,7 @@ class World(NamedTuple):
             note=_told if verbose else _silence,
             detail=detail,
             waiting=_countdown if shown else _no_waiting,
-            uninterrupted=_signals_held,
+            uninterrupted=signals_held,
             harden=no_core_dumps,
             become=replace_process,
         )
@@ -604,7 +604,7 @@ def no_core_dumps() -> None:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """Put off SIGINT, SIGTERM and SIGHUP until the block is over: between a spent refresh token and the file that
     holds its successor, leaving would end the login."""
     import signal

@@ -22,6 +22,15 @@ HOST = "https://dev.cloud.databricks.com"
 OTHER = "https://prod.cloud.databricks.com"
 
 
+def hasty(leaving: float) -> tuple[str, str]:
+    """Words that start `dbx-auth` with a gateway that waits one second for answers, to see what it waits for besides.
+
+    `leaving` is how many seconds it waits for a refresh that has begun.
+    """
+    patience = f"from dbx_auth import gateway; gateway.GRACE, gateway.LEAVING = 1, {leaving}"
+    return "-c", f"{patience}; from dbx_auth.__main__ import main; main()"
+
+
 class Result(NamedTuple):
     code: int
     out: str

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dbx_auth.profile import Flags
 from dbx_auth.world import World
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Setup(NamedTuple):
     """For whom a client is set up: how dbx-auth is started, whose token it is to give, and for which host.
 
     `program` are the words that start dbx-auth, the first an absolute path; `options` say whose token, as
-    `--profile NAME` does. `key` is that of the gateway, `***` where it is not to be seen or there is none yet.
+    `--profile NAME` does. `key` is that of the gateway, `***` where it is not to be seen or there is none yet; `named`
+    is what a person said, empty where this is what applies without a word.
     """
 
     world: World
@@ -64,6 +66,7 @@ class Setup(NamedTuple):
     options: tuple[str, ...]
     profile: str = ""
     key: str = "***"
+    named: Flags = Flags()
 
     def argv(self, verb: str, *words: str) -> list[str]:
         """The words of a command of ours; the options come behind the verb, which may be of two words."""
@@ -130,7 +133,7 @@ class Program(NamedTuple):
 
     place: Callable[[World], str]
     is_there: Callable[[World], bool]
-    install: Callable[[World], str]
+    install: Callable[[Setup], str]
     uninstall: Callable[[World], bool]
     language: str
     text: Callable[[Setup], str]

@@ -16,9 +16,10 @@ def is_there(world: World) -> bool:
     return shim.is_ours(shim.place(world))
 
 
-def install(world: World) -> str:
-    """For no profile in particular: an SDK says which it asks for."""
-    return shim.install(shim.place(world), world)
+def install(setup: Setup) -> str:
+    """For whom a person named, and else for nobody in particular: an SDK says which it asks for."""
+    world, named = setup.world, setup.named
+    return shim.install(shim.place(world), world, profile=named.profile, host="" if named.profile else named.host)
 
 
 def uninstall(world: World) -> bool:

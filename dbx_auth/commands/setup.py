@@ -79,7 +79,7 @@ def setup(
         return
     wanted = setup_for(world, flags)
     if isinstance(known.what, Program) and (write or (not only_print and _may_be_put(known.what, wanted))):
-        click.echo(known.what.install(world))
+        click.echo(known.what.install(wanted))
         tell(f"and for the shell: {text(known, wanted)}")
         _tell_the_rest(client, known, wanted)
     elif only_print or not isinstance(known.what, File):
@@ -98,7 +98,7 @@ def setup_for(world: World, flags: Flags) -> Setup:
         raise LoginRequired("no host to set a client up for", hint="dbx-auth login https://<your workspace>")
     options = ("--profile", profile.name) if profile.name else ("--host", profile.host)
     account = ("--account-id", flags.account_id) if flags.account_id else ()
-    return Setup(world, profile.host, program(world), (*options, *account), profile.name)
+    return Setup(world, profile.host, program(world), (*options, *account), profile.name, named=flags)
 
 
 def program(world: World) -> tuple[str, ...]:

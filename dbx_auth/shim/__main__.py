@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from dbx_auth.world import Ended, World, end_in_order, tell
+from dbx_auth.world import Ended, World, end_in_order, signals_held, tell
 
 from .answers import answer
 
@@ -16,7 +16,8 @@ def main() -> NoReturn:
     if sys.stdout is None:  # started with >&-
         os._exit(1)
     try:
-        world = World.system()._replace(warn=lambda text: None)  # a caller reads both streams
+        # A caller reads both streams, so nothing is told.
+        world = World.system()._replace(warn=lambda text: None, uninterrupted=signals_held)
         code, out, err = answer(sys.argv[3:], world, *sys.argv[1:3])
         for line in err.splitlines():
             tell(line)

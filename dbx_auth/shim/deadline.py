@@ -42,7 +42,7 @@ def within(seconds: float, work: Callable[[World], Found], world: World) -> Foun
         thread.start()
         thread.join(max(0.0, seconds))
     finally:
-        with spending:
+        with world.uninterrupted(), spending:  # who is impatient presses Ctrl-C twice
             gone.set()
     thread.join(0.1)  # what was spent while we waited for it is an answer in a moment
     found = answers[0] if answers else late

@@ -13,13 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import HOST, Machine
+from machine import HOST, Machine, hasty
 
 from dbx_auth import child
 from dbx_auth.sandbox import Sandbox
@@ -71,11 +71,11 @@ def done(machine: Machine, *argv: str, **how: Any) -> subprocess.CompletedProces
 
 
 @contextmanager
-def going(machine: Machine, *argv: str) -> Iterator[subprocess.Popen[str]]:
+def going(machine: Machine, *argv: str, command: Sequence[str] = EXEC) -> Iterator[subprocess.Popen[str]]:
     """A command that runs, in a session of its own."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     how: Any = {"text": True, "start_new_session": True, **pipes}
-    with subprocess.Popen([*EXEC, *argv], env=machine.child_env(), **how) as process:
+    with subprocess.Popen([*command, *argv], env=machine.child_env(), **how) as process:
         try:
             yield process
         finally:
@@ -437,8 +437,14 @@ os._exit(5)
 """
 
 
-@pytest.mark.parametrize("impatient", [False, True], ids=["", "Ctrl-C meanwhile"])
-def test_a_refresh_that_has_begun_is_finished_when_the_command_is_gone(machine: Machine, impatient: bool) -> None:
+@pytest.mark.parametrize(
+    ("impatient", "leaving", "is_kept"),
+    [(False, 35, True), (True, 35, True), (False, 0, False)],
+    ids=["", "Ctrl-C meanwhile", "without patience the login is lost"],
+)
+def test_a_refresh_that_has_begun_is_finished_when_the_command_is_gone(
+    machine: Machine, impatient: bool, leaving: int, is_kept: bool
+) -> None:
     """The workspace has spent the refresh token by then; who is gone before the next is saved has lost the login."""
     given = {"access_token": "new", "refresh_token": "r-new", "expires_in": 3600, "token_type": "Bearer"}
     answer = http(json.dumps(given).encode(), "200 OK", "Content-Type: application/json")
@@ -446,13 +452,17 @@ def test_a_refresh_that_has_begun_is_finished_when_the_command_is_gone(machine: 
     held = Held(b"POST /oidc/v1/token", answer[:20], answer[20:], refusal)
     with held.server as workspace:
         path = machine.cached_login(workspace.url)
-        with going(machine, "--host", workspace.url, "--serve", "--", PYTHON, "-c", ASKS) as process:
+        argv = ("--host", workspace.url, "--serve", "--", PYTHON, "-c", ASKS)
+        with going(machine, *argv, command=[PYTHON, *hasty(leaving), "exec"]) as process:
             assert held.asked.wait(30), "it has not begun to renew"
             assert process.stdin
             process.stdin.write("\n")
             process.stdin.flush()
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(2)
+            if not is_kept:
+                assert process.wait(30) == 5
+            else:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(3)
             if impatient:
                 process.send_signal(signal.SIGINT)
                 with pytest.raises(subprocess.TimeoutExpired):
@@ -460,7 +470,7 @@ def test_a_refresh_that_has_begun_is_finished_when_the_command_is_gone(machine: 
             held.go.set()
             assert process.wait(30) == (130 if impatient else 5)
         kept = json.loads(path.read_text())["tokens"][workspace.url]
-        assert (kept["access_token"], kept["refresh_token"]) == ("new", "r-new")
+        assert (kept["refresh_token"] == "r-new") == is_kept
 
 
 # ---- for longer than a token lives -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import sys
 import pytest
 from machine import Machine
 
-from dbx_auth.world import _signals_held
+from dbx_auth.world import signals_held
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -75,7 +75,7 @@ def test_signals_are_not_touched_in_a_thread() -> None:
     seen = []
 
     def work() -> None:
-        with _signals_held():
+        with signals_held():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

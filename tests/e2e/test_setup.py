@@ -160,6 +160,10 @@ def test_the_sdks_are_given_a_program_and_it_is_taken_away_again(machine: Machin
     said = subprocess.run([place, "version"], capture_output=True, text=True, timeout=60, check=True).stdout
     assert said.startswith("Databricks CLI v")
     assert machine.run("setup", "databricks-sdk", "DEV", "--write").out == f"{place}\n", "twice is as good as once"
+    assert " DEV ''" in Path(place).read_text()[:400], "it answers for who was named"
+    machine.env["DATABRICKS_CONFIG_PROFILE"] = "DEV"
+    machine.run("setup", "databricks-sdk", "--write")
+    assert " '' ''" in Path(place).read_text()[:400], "and for everybody again"
     assert machine.run("setup", "databricks-sdk", "--undo").out == f"{place}\n"
     assert machine.files() == before
     assert "nothing of ours is there" in machine.run("setup", "databricks-sdk", "--undo").err

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
-from machine import Machine
+from machine import Machine, hasty
 from unit.stubs import ByteServer, http, nobody
 
 from dbx_auth.sandbox import Sandbox
@@ -426,17 +426,6 @@ def is_deaf(url: str) -> bool:
     return False
 
 
-HASTY = """
-import sys
-from dbx_auth import gateway
-from dbx_auth.__main__ import main
-gateway.GRACE, gateway.LEAVING = 1, {leaving}
-sys.argv[0] = "dbx-auth"
-main()
-"""
-"""It waits one second for answers, so that it is seen what it waits for besides."""
-
-
 @pytest.mark.parametrize(
     ("signals", "leaving", "is_kept"),
     [(1, 35, True), (2, 35, True), (1, 0, False)],
@@ -453,7 +442,7 @@ def test_it_does_not_leave_in_the_middle_of_a_refresh(
     with held.server as workspace:
         path = machine.cached_login(workspace.url)
         machine.env.update({"DATABRICKS_HOST": workspace.url, KEY: A_KEY})
-        with serving(machine, program=("-c", HASTY.format(leaving=leaving))) as server:
+        with serving(machine, program=hasty(leaving)) as server:
             server.ready()
             threading.Thread(target=provoke, args=(server,), daemon=True).start()
             assert held.asked.wait(20), "it has not begun to renew"
