@@ -28,7 +28,8 @@ from cloud.ways import WAYS, go_inside
 from machine import HOST, Machine
 from unit.far_side import ME, TOKEN
 
-from dbx_auth import journal, shim
+from dbx_auth import Credentials, journal, shim
+from dbx_auth.gateway import Server
 from dbx_auth.sandbox import Sandbox
 from dbx_auth.shim import answers, executable, pflag
 from dbx_auth.store import Grant, grant_fields
@@ -253,6 +254,18 @@ def test_no_call_fails_over_three_lifetimes_of_a_token(
     seen = sdk(machine, seconds=LIFETIMES * TTL, **config)
     assert seen.failures == [] and seen.me == brief.user
     assert len(seen.tokens) > LIFETIMES and seen.calls > LIFETIMES
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("sdk", SDKS)
+def test_none_fails_through_the_metadata_service_either(machine: Machine, brief: Sandbox, sdk: Sdk) -> None:
+    login(machine, brief)
+    machine.env["DATABRICKS_HOST"] = brief.url
+    with Server(Credentials(world=machine.world), metadata=True) as server:
+        machine.env["DATABRICKS_METADATA_SERVICE_URL"] = server.metadata_url
+        seen = sdk(machine, seconds=LIFETIMES * TTL, host=brief.url, auth_type="metadata-service")
+    assert seen.failures == [] and seen.me == brief.user
+    assert len(seen.tokens) > LIFETIMES
 
 
 @pytest.mark.real
