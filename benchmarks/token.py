@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -79,10 +80,13 @@ def end_login(env: Env) -> None:
 
 
 def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """Seconds of each, in turn, so that whatever else the machine does is shared by all."""
+    """Seconds of each, in turn, so that whatever else the machine does is shared by all.
+
+    In another order each time: who comes after a large process finds the caches cold.
+    """
     took: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, run in runs.items():
+        for name, run in random.sample(list(runs.items()), len(runs)):
             took[name].append(run.seconds())
     return {name: statistics.median(times) for name, times in took.items()}
 
