@@ -30,18 +30,24 @@ class Loopback:
         self._port = port
         self._name = name
         self._grace = grace
+        self._listener: socket.socket | None = None
         self._running: tuple[uvicorn.Server, threading.Thread] | None = None
 
     def listen(self) -> int:
-        """Serve from a daemon thread; connections are accepted when this returns the port. OSError if it is taken."""
-        self.start()
+        """Take the port, and return it; who connects has an answer after `start`. OSError if it is taken."""
+        import socket
+
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+            # asyncio sets it only on sockets it made itself; without it each answer waits 40 ms for the client's ACK.
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._port = self._listener.getsockname()[1]
         return self._port
 
     def start(self) -> threading.Thread:
+        """Serve from a daemon thread. OSError if the port is taken."""
         if self._running:
             return self._running[1]
-        import socket
-
         import uvicorn
 
         from . import __version__
@@ -62,12 +68,8 @@ class Loopback:
             timeout_graceful_shutdown=self._grace,
         )
         config.load()
-        listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
-        # asyncio sets it only on sockets it made itself; without it each answer waits 40 ms for the client's ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._port = listener.getsockname()[1]
-        server = uvicorn.Server(config)
-        # The socket already listens, so a client that comes before the thread is up only waits a moment.
+        self.listen()
+        server, listener = uvicorn.Server(config), self._listener
         thread = threading.Thread(target=_run, args=(server, listener), name=f"{self._name} {self._port}", daemon=True)
         thread.start()
         self._running = server, thread
@@ -75,11 +77,14 @@ class Loopback:
 
     def stop(self) -> None:
         """Finish what is being answered and free the port; harmless when it is not running."""
-        if self._running:
-            server, thread = self._running
-            self._running = None
+        running, listener = self._running, self._listener
+        self._running = self._listener = None
+        if running:
+            server, thread = running
             server.should_exit = True
             thread.join()
+        elif listener:
+            listener.close()
 
     def serve_forever(
         self,

@@ -69,6 +69,7 @@ class Server:
         port = self._server.listen()
         self.url = f"http://127.0.0.1:{port}"
         self._gateway.door = Door(self.key, frozenset((f"127.0.0.1:{port}", f"localhost:{port}")), self._secret)
+        self._server.start()
         return self
 
     def stop(self) -> None:

@@ -67,6 +67,7 @@ class Sandbox:
         """Serve from a daemon thread; connections are accepted when this returns. OSError if the port is taken."""
         self.url = f"http://127.0.0.1:{self._server.listen()}"
         self._oauth.issuer = self.url + OIDC[self.kind]
+        self._server.start()
         return self
 
     def stop(self) -> None:

@@ -53,6 +53,13 @@ def server(app: App) -> Iterator[Loopback]:
     made.stop()
 
 
+def served(server: Loopback) -> int:
+    """The port, when it is served."""
+    port = server.listen()
+    server.start()
+    return port
+
+
 def connected(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), 20)
 
@@ -75,7 +82,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def test_connections_are_accepted_when_it_returns_and_the_port_is_told(server: Loopback) -> None:
-    with connected(server.listen()) as connection:
+    with connected(served(server)) as connection:
         said = ask(connection)
         assert said.startswith(b"HTTP/1.1 200 ") and f"Server: a-name/{__version__}".encode().lower() in said.lower()
         assert said.lower().count(b"\r\nserver:") == 1
@@ -83,13 +90,27 @@ def test_connections_are_accepted_when_it_returns_and_the_port_is_told(server: L
 
 
 def test_starting_twice_is_starting_once(server: Loopback) -> None:
-    assert server.listen() == server.listen() and server.start() is server.start()
+    assert served(server) == served(server) and server.start() is server.start()
+
+
+def test_who_connects_before_it_is_started_has_an_answer_then(server: Loopback) -> None:
+    with connected(server.listen()) as connection:
+        connection.sendall(GET % b"/")
+        server.start()
+        assert answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_was_never_started_gives_its_port_back_too(server: Loopback) -> None:
+    port = server.listen()
+    server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        connected(port)
 
 
 def test_it_has_its_port_again_when_it_is_started_again(server: Loopback) -> None:
     ports = set()
     for _ in range(3):
-        ports.add(server.listen())
+        ports.add(served(server))
         with connected(*ports) as connection:
             ask(connection)
         server.stop()
@@ -110,13 +131,13 @@ def test_a_port_that_is_taken_is_an_error_and_starts_nothing(app: App) -> None:
 
 def test_stopping_what_does_not_run_is_harmless(server: Loopback) -> None:
     server.stop()
-    server.listen()
+    served(server)
     server.stop()
     server.stop()
 
 
 def test_an_answer_that_has_begun_is_finished(server: Loopback, app: App) -> None:
-    with connected(server.listen()) as connection:
+    with connected(served(server)) as connection:
         connection.sendall(GET % b"/held")
         assert app.asked.wait(20)
         stopping = threading.Thread(target=server.stop)
@@ -131,7 +152,7 @@ def test_an_answer_that_has_begun_is_finished(server: Loopback, app: App) -> Non
 
 
 def test_it_serves_until_what_it_is_for_has_ended(server: Loopback) -> None:
-    port, looked = server.listen(), []
+    port, looked = served(server), []
 
     def goes_on() -> bool:
         with connected(port) as connection:
@@ -171,7 +192,7 @@ def test_a_stop_from_elsewhere_ends_it(server: Loopback) -> None:
 
 
 def test_whatever_goes_wrong_meanwhile_it_does_not_stay(server: Loopback) -> None:
-    before, port = signal.getsignal(signal.SIGTERM), server.listen()
+    before, port = signal.getsignal(signal.SIGTERM), served(server)
 
     def goes_on() -> bool:
         raise RuntimeError("the end")
@@ -189,7 +210,7 @@ def test_whatever_goes_wrong_meanwhile_it_does_not_stay(server: Loopback) -> Non
 @pytest.fixture
 def impatient(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(loopback, "HEAD", 0.2)
-    return server.listen()
+    return served(server)
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n"])

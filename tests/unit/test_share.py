@@ -27,7 +27,7 @@ from dbx_auth.share import SETTINGS, default_name, set_default, share, unshare, 
 from dbx_auth.store import CliCache, CliSlot, Grant, cli_key
 from dbx_auth.world import World
 
-thorough = settings(max_examples=400, deadline=None, derandomize=True)
+thorough = settings(max_examples=200, deadline=None, derandomize=True)
 
 ACCOUNTS = "https://accounts.cloud.databricks.com"
 U2M = {"host": HOST, "workspace_id": "7", "auth_type": "databricks-cli"}
