@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dbx_auth import offers
-from dbx_auth.errors import AuthError, UsageError
+from dbx_auth.errors import AuthError, ConfigError, UsageError
 from dbx_auth.profile import Flags, read as read_profiles
 from dbx_auth.world import World, flat
 
@@ -184,6 +184,15 @@ def wanted_life(world: World) -> float | None:
     from dbx_auth import settings
 
     return settings.min_ttl(world)
+
+
+def need_gateway() -> None:
+    """Raise ConfigError where what the gateway is made with is not installed."""
+    try:
+        import starlette.requests  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("the gateway is not installed", hint="pip install 'dbx-auth[gateway]'") from error
 
 
 def output_option(*forms: str, settable: bool = True) -> Callable[[F], F]:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from dbx_auth import child, profile as profiles
-from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Flags
 from dbx_auth.world import World, start_program
 
-from . import TOKEN, Verb, identity_options
+from . import TOKEN, Verb, identity_options, need_gateway
 from .env import fresh, warn_if_it_ends
 
 if TYPE_CHECKING:
@@ -66,18 +65,16 @@ def exec(world: World, flags: Flags, serve: bool, command: tuple[str, ...]) -> i
 
 
 def _beside_a_gateway(world: World, flags: Flags, command: tuple[str, ...]) -> int:
-    try:
-        from dbx_auth import gateway
-        from dbx_auth.credentials import Credentials
+    need_gateway()
+    from dbx_auth.credentials import Credentials
+    from dbx_auth.gateway import Server
 
-        credentials = Credentials.of(flags, world)
-        token = credentials.token()  # a gateway that cannot get one is of no use to anybody
-        warn_if_it_ends(world, token)
-        # From now on the terminal is the command's.
-        credentials.world = world._replace(warn=world.note, waiting=lambda what, seconds: nullcontext())
-        server = gateway.Server(credentials, metadata=True)
-    except ImportError as error:
-        raise ConfigError("the gateway is not installed", hint="pip install 'dbx-auth[gateway]'") from error
+    credentials = Credentials.of(flags, world)
+    token = credentials.token()  # a gateway that cannot get one is of no use to anybody
+    warn_if_it_ends(world, token)
+    # From now on the terminal is the command's.
+    credentials.world = world._replace(warn=world.note, waiting=lambda what, seconds: nullcontext())
+    server = Server(credentials, metadata=True)
     profile = profiles.load(world, flags)
 
     def start() -> Popen[bytes]:

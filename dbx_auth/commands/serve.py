@@ -13,7 +13,7 @@ from dbx_auth.errors import ConfigError
 from dbx_auth.profile import Flags
 from dbx_auth.world import World, is_running, many_files, tell, without_query
 
-from . import TOKEN, Verb, identity
+from . import TOKEN, Verb, identity, need_gateway
 
 if TYPE_CHECKING:
     from dbx_auth.gateway import Server
@@ -47,16 +47,14 @@ def serve(
     where a model speaks another API, and sends each request with a fresh token, until Ctrl-C. Clients show the key that
     is printed, or the one of DBX_AUTH_GATEWAY_KEY.
     """
-    try:
-        from dbx_auth import gateway
-        from dbx_auth.credentials import Credentials
+    need_gateway()
+    from dbx_auth.credentials import Credentials
+    from dbx_auth.gateway import Server
 
-        credentials = Credentials.of(flags, world)
-        told = None if quiet or not _is_shown() else _line
-        key, origin = _key(world, key_file)
-        server = gateway.Server(credentials, port=port, key=key, metadata=metadata, told=told)
-    except ImportError as error:
-        raise ConfigError("the gateway is not installed", hint="pip install 'dbx-auth[gateway]'") from error
+    credentials = Credentials.of(flags, world)
+    told = None if quiet or not _is_shown() else _line
+    key, origin = _key(world, key_file)
+    server = Server(credentials, port=port, key=key, metadata=metadata, told=told)
     token = credentials.token()  # a gateway that cannot get one is of no use to anybody
     world.harden()
     many_files()
