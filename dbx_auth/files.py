@@ -43,6 +43,19 @@ def read(path: str, limit: int) -> bytes:
         raise
 
 
+def is_there(path: str) -> bool:
+    """Whether there is a file that can be looked at; a memo takes note of that as of one that is read."""
+    try:
+        memo.read(path, os.stat(path))
+    except FileNotFoundError:
+        memo.read(path, None)
+        return False
+    except OSError:
+        memo.unread(path)
+        return False
+    return True
+
+
 def _at_once(path: str, flags: int) -> int:
     """Open without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -95,7 +95,6 @@ def keep(world: World, token: Token, demand: Demand) -> None:
     until = now + LONGEST
     if token.expires_at is not None:
         until = min(until, token.expires_at - max(AHEAD, demand.min_ttl or 0.0))
-    read(world_file := os.path.join(world.config_dir, "config.toml"), _stat(world_file))
     place = _place_of(token.value)
     names = {*env.names, *OF_PYTHON}
     if until <= now or place is None or not _is_plain(argv) or any(_is_secret(name, env) for name in names):

@@ -119,9 +119,8 @@ class File(NamedTuple):
 
 
 class Snippet(NamedTuple):
-    """Text to paste, and the language that it is in."""
+    """Text to paste."""
 
-    language: str
     text: Callable[[Setup], str]
 
 
@@ -135,7 +134,6 @@ class Program(NamedTuple):
     is_there: Callable[[World], bool]
     install: Callable[[Setup], str]
     uninstall: Callable[[World], bool]
-    language: str
     text: Callable[[Setup], str]
 
 

@@ -16,7 +16,7 @@ model: openai/databricks-claude-sonnet-4-5"""
 
 CLIENT = Client(
     title="aider",
-    what=Snippet("yaml", text),
+    what=Snippet(text),
     programs=("aider",),
     shadows=("AIDER_OPENAI_API_BASE", "AIDER_OPENAI_API_KEY", "AIDER_MODEL"),
     needs_gateway=True,

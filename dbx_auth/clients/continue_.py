@@ -24,7 +24,7 @@ models:
 
 CLIENT = Client(
     title="Continue",
-    what=Snippet("yaml", text),
+    what=Snippet(text),
     programs=("cn",),
     needs_gateway=True,
     by_hand=lambda setup: [

@@ -9,4 +9,4 @@ def text(setup: Setup) -> str:
     return f"{setup.shell('token', '-o', 'header')} | curl -sS -H @- {setup.host}/api/2.0/preview/scim/v2/Me"
 
 
-CLIENT = Client(title="curl", what=Snippet("sh", text), programs=("curl",))
+CLIENT = Client(title="curl", what=Snippet(text), programs=("curl",))

@@ -28,7 +28,7 @@ def uninstall(world: World) -> bool:
 
 CLIENT = Client(
     title="Databricks SDKs",
-    what=Program(shim.place, is_there, install, uninstall, "sh", text),
+    what=Program(shim.place, is_there, install, uninstall, text),
     programs=("databricks",),
     shadows=("DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID", "DATABRICKS_METADATA_SERVICE_URL"),
 )

@@ -24,7 +24,7 @@ databricks:
 
 CLIENT = Client(
     title="dbt",
-    what=Snippet("yaml", text),
+    what=Snippet(text),
     programs=("dbt",),
     by_hand=lambda setup: [
         "put this into ~/.dbt/profiles.yml",

@@ -14,7 +14,7 @@ def text(setup: Setup) -> str:
 
 CLIENT = Client(
     title="direnv",
-    what=Snippet("sh", text),
+    what=Snippet(text),
     programs=("direnv",),
     by_hand=lambda setup: [
         "put this into .envrc, then: direnv allow",

@@ -21,7 +21,7 @@ model_list:
 
 CLIENT = Client(
     title="LiteLLM",
-    what=Snippet("yaml", text),
+    what=Snippet(text),
     programs=("litellm",),
     needs_gateway=True,
     by_hand=lambda setup: [

@@ -21,7 +21,7 @@ def text(setup: Setup) -> str:
 
 CLIENT = Client(
     title="MCP servers",
-    what=Snippet("json", text),
+    what=Snippet(text),
     programs=("claude",),
     by_hand=lambda setup: [
         "put this into .mcp.json of a project that you trust, with the address of your server",

@@ -27,6 +27,6 @@ print(answer.choices[0].message.content)"""
 
 CLIENT = Client(
     title="openai for Python",
-    what=Snippet("python", text),
+    what=Snippet(text),
     by_hand=lambda setup: ["pip install dbx-auth openai, in the environment of your program"],
 )

@@ -84,6 +84,7 @@ def write(
             return change
         files = record.files()
         entry, mode = files.get(path), _mode(path)
+        narrow = mode & 0o700 if private and mode is not None else mode
         if entry is None or change.before is None or _digest(change.before) == entry["before"]:
             files[path] = {
                 "client": client,
@@ -92,7 +93,7 @@ def write(
                 "before": _digest(change.before),
                 "after": _digest(change.after),
                 "folders": _missing(path),
-                "mode": mode,
+                "mode": None if narrow == mode else mode,
                 "wrote": dict(wanted),
             }
         else:  # written to before: the way back still leads to what was there then
@@ -100,7 +101,7 @@ def write(
             after = _digest(change.after) if is_ours else CHANGED
             files[path] = {**entry, "after": after, "wrote": _merged(entry["wrote"], wanted)}
         record.write({"version": 1, "files": files})
-        _put(path, change.after or b"", mode & 0o700 if private and mode is not None else mode)
+        _put(path, change.after or b"", narrow)
     return change
 
 
@@ -184,7 +185,8 @@ def _undone(path: str, entry: Mapping[str, Any], world: World) -> Undone:
     if after is None:
         _remove(path, entry["folders"])
     elif after != now:
-        _put(path, after, entry.get("mode"))
+        is_as_before = _digest(after) == entry["before"]  # anything else may hold a secret by now
+        _put(path, after, (entry.get("mode") if is_as_before else None) or _mode(path))
     if _digest(after) != entry["before"]:
         return Undone(path, after != now, entry["backup"] if backup is not None else "")
     if is_known and backup is not None:

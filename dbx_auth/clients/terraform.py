@@ -15,7 +15,7 @@ def text(setup: Setup) -> str:
 
 CLIENT = Client(
     title="Terraform",
-    what=Snippet("sh", text),
+    what=Snippet(text),
     programs=("terraform", "tofu"),
     by_hand=lambda setup: ['leave host and credentials out of the block: provider "databricks" {}'],
 )

@@ -13,6 +13,7 @@ import click
 
 from dbx_auth import offers
 from dbx_auth.errors import AuthError, ConfigError, UsageError
+from dbx_auth.files import is_there
 from dbx_auth.profile import Flags, read as read_profiles
 from dbx_auth.world import World, flat
 
@@ -174,7 +175,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # it takes an argume
 
 def has_settings(world: World) -> bool:
     """Whether there is a `config.toml`; where there is none, nothing is imported to read it."""
-    return os.path.exists(os.path.join(world.config_dir, "config.toml"))
+    return is_there(os.path.join(world.config_dir, "config.toml"))
 
 
 def wanted_life(world: World) -> float | None:

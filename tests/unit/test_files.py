@@ -734,3 +734,15 @@ def test_a_draft_never_opens_what_somebody_has_put_where_it_would_be(tmp_path: P
     with pytest.raises(FileExistsError):
         new.open()
     assert (victim.exists() and victim.read_bytes()) == (kind == "a link" and b"precious")
+
+
+# ---- whether there is one --------------------------------------------------------------------------------------------
+
+
+def test_whether_there_is_a_file_is_noted_as_what_is_read_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo, "seen", {})
+    file, gone = tmp_path / "config.toml", tmp_path / "gone"
+    file.write_text("x")
+    below = file / "nothing can be here"
+    assert [files.is_there(str(path)) for path in (file, gone, below)] == [True, False, False]
+    assert memo.seen == {str(file): memo._state(file.stat()), str(gone): "", str(below): "?"}
