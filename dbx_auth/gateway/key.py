@@ -46,7 +46,7 @@ def kept(path: str, world: World) -> str | None:
         why = getattr(error, "strerror", None) or "it is no text"
         raise ConfigError(f"{path} cannot be read: {why}", hint=f"ls -l {shown}") from error
     if not _is_key(key):
-        raise ConfigError(f"{path} does not hold one: {_A_KEY}", hint=f"rm {shown}, and another is made")
+        raise ConfigError(f"{path} does not hold a key: {_A_KEY}", hint=f"rm {shown}   # then another is made")
     if open_to:
         world.warn(f"others on this machine may read {path}, the key of a gateway: chmod 600 {shown}")
     return key
