@@ -365,7 +365,9 @@ class LiteLLM:
     schema = Trip.model_json_schema()
 
     PROGRAM = """
-import faulthandler, json, sys, warnings
+import faulthandler, gc, json, sys, warnings
+# It leaves streams behind. One that is collected while httpcore holds the lock of its pool wants that lock itself.
+gc.disable()
 warnings.simplefilter("ignore")
 import litellm
 litellm.suppress_debug_info = True

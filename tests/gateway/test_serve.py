@@ -78,8 +78,12 @@ class Serving:
 
     def code(self) -> int:
         code = self.process.wait(30)
-        self._reader.join(10)
+        self.heard()
         return code
+
+    def heard(self) -> None:
+        """Wait for its last word: nobody may close what is being read."""
+        self._reader.join(10)
 
 
 @contextmanager
@@ -89,10 +93,12 @@ def serving(
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     command = [sys.executable, *program, "serve", *argv]
     with subprocess.Popen(command, env=machine.child_env(**env), text=True, **pipes) as process:
+        server = Serving(process)
         try:
-            yield Serving(process)
+            yield server
         finally:
             process.kill()
+            server.heard()
 
 
 def until(holds: Any, seconds: float = 20.0) -> bool:
